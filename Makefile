@@ -1,0 +1,70 @@
+# Two commands matter: `make run` shows Todoku at work, `make test` proves it.
+# Both install what they need: Python packages into .venv (pinned, with hashes),
+# Debian packages through apt when run as root.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check lint types imports pytest bench bench-bounces bench-town bench-snapshot lock system clean
+
+run: $(VENV)/.run
+	$(BIN)/todoku demo
+
+test: system $(VENV)/.dev check pytest
+
+check: lint types imports
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# The way out, as ratios against rivals in the same run.
+bench: system $(VENV)/.dev
+	$(BIN)/python -m bench
+
+# The bounce reader, the call list on made-up towns, the nightly snapshot.
+bench-bounces: $(VENV)/.dev
+	$(BIN)/python -m bench.bounces tests/bounces/mails
+
+bench-town: $(VENV)/.dev
+	$(BIN)/python -m bench.town
+
+bench-snapshot: $(VENV)/.dev
+	$(BIN)/python -m bench.snapshot
+
+# Debian packages that the tests start as real servers: postfix, dovecot, postgresql, chromium.
+system:
+	sh .ci/packages
+
+$(VENV)/bin/pip:
+	@sh .ci/python $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Writes the locks anew. They name no package index.
+PIP_COMPILE = pip-compile -q --strip-extras --allow-unsafe --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links
+lock:
+	$(PIP_COMPILE) --extra postgres -o requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) -o requirements/dev.txt requirements/dev.in
+
+clean:
+	rm -rf $(VENV) build dist
