@@ -1,0 +1,377 @@
+"""What a patron may ask for: the checks of a request and of a cancellation, and the order of a set's volumes.
+
+In go a library's rules, one request and the patron's situation; out come refusals, each a code with a
+sentence for the patron, or none. Pure. Who decides is not known here: under `authority: todoku` a refusal
+is one, under `ils` it is a warning that names its rule. The same checks serve the moment of asking and the
+reception run; only what is counted differs (`COUNTED_WHEN_ASKED`, `COUNTED_AT_RECEPTION`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from holds_core.errors import BadInput
+from holds_core.holds import Hold
+
+COUNTED_WHEN_ASKED = frozenset({Hold.REQUESTED, Hold.PLACED, Hold.CANCEL_REQUESTED, Hold.READY})
+"""Holds that count towards a limit when a new one is asked for, at the web or at the desk alike. A
+cancellation that was only asked for frees nothing yet."""
+
+COUNTED_AT_RECEPTION = COUNTED_WHEN_ASKED - {Hold.REQUESTED}
+"""The same at the reception run: only what was accepted, or twelve waiting requests would refuse each other.
+The run takes requests in their order and counts those it has just placed."""
+
+MAX_CARD_NUMBER = 64  # longer input is no card number, and is not given to a library's own pattern
+
+
+class Via(StrEnum):
+    """Where a patron asked."""
+
+    WEB = "web"
+    DESK = "desk"
+
+
+BOTH = frozenset(Via)
+WEB_ONLY = frozenset({Via.WEB})
+NOWHERE: frozenset[Via] = frozenset()
+
+
+class Availability(StrEnum):
+    """What the catalogue says of the item asked for."""
+
+    ON_LOAN = "on_loan"
+    AVAILABLE = "available"
+    NEWEST_ISSUE = "newest_issue"  # 雑誌最新刊
+    IN_LIBRARY = "in_library"  # 館内閲覧のみ
+    MISSING = "missing"
+    SOILED = "soiled"
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"  # refuses nothing
+
+
+class VolumeOrder(StrEnum):
+    """In which order the volumes of a set are offered."""
+
+    ANY = "any"  # whichever is there first (Tosu on the web, Moriyama)
+    IN_ORDER = "in_order"  # a volume waits for all before it (Tosu at the desk)
+    WAIT_FOR_FIRST = "wait_for_first"  # all wait for the first only (Ibaraki, comics excepted)
+    TOGETHER = "together"  # all wait for all (Fuchu, if asked at the desk)
+
+
+class RefusalCode(StrEnum):
+    """Why a request or a cancellation is refused; the words are in `WORDS`."""
+
+    CARD_NUMBER = "card_number"
+    EMAIL_REQUIRED = "email_required"
+    OVERDUE = "overdue"
+    NOT_ON_LOAN = "not_on_loan"
+    NEWEST_ISSUE = "newest_issue"
+    IN_LIBRARY = "in_library"
+    MISSING = "missing"
+    SOILED = "soiled"
+    DAMAGED = "damaged"
+    VOLUME_ORDER = "volume_order"
+    LIMIT = "limit"
+    ALREADY_SHELVED = "already_shelved"
+    ALREADY_ASKED = "already_asked"
+    ALREADY_ENDED = "already_ended"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, reason: str) -> RefusalCode:
+        """The code of a feed's own reason; OTHER for one that is not ours."""
+        try:
+            return cls(reason.strip().lower())
+        except ValueError:
+            return cls.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A refusal in words: the rule's name for staff, the sentence for the patron."""
+
+    rule_ja: str
+    rule_en: str
+    ja: str
+    en: str
+
+
+_C = RefusalCode
+_NOT_ACCEPTED = "ご予約をお受けできませんでした。"
+
+WORDS: dict[RefusalCode, Words] = {
+    _C.CARD_NUMBER: Words(
+        "利用者番号の形式",
+        "card number",
+        "利用者番号をご確認のうえ、利用者カードに記載の番号を半角数字でご入力ください。",
+        "Please check your card number and enter it as it is printed on your card.",
+    ),
+    _C.EMAIL_REQUIRED: Words(
+        "メールアドレス必須",
+        "e-mail address required",
+        "インターネットからのご予約・お取消しには、メールアドレスのご登録が必要です。",
+        "To place or cancel holds online, please register an e-mail address first.",
+    ),
+    _C.OVERDUE: Words(
+        "延滞資料あり",
+        "overdue items",
+        f"返却期限を過ぎた資料があるため、{_NOT_ACCEPTED}ご返却のあと、あらためてお申し込みください。",
+        "We could not accept your hold because you have overdue items. Please return them and ask again.",
+    ),
+    _C.NOT_ON_LOAN: Words(
+        "貸出中の資料のみ",
+        "items on loan only",
+        "貸出中でない資料は、インターネットではご予約いただけません。図書館の窓口へお越しください。",
+        "Items that are not on loan cannot be put on hold online. Please come to the library for them.",
+    ),
+    _C.NEWEST_ISSUE: Words(
+        "雑誌最新号",
+        "newest issue of a magazine",
+        f"雑誌の最新号は予約の対象外のため、{_NOT_ACCEPTED}",
+        "The newest issue of a magazine cannot be put on hold.",
+    ),
+    _C.IN_LIBRARY: Words(
+        "館内閲覧のみの資料",
+        "for use in the library only",
+        f"館内でのみご覧いただける資料のため、{_NOT_ACCEPTED}",
+        "This item is for use in the library only and cannot be put on hold.",
+    ),
+    _C.MISSING: Words(
+        "所在不明の資料",
+        "item missing",
+        f"資料の所在を確認できないため、{_NOT_ACCEPTED}",
+        "We could not accept your hold because the item cannot be found at present.",
+    ),
+    _C.SOILED: Words(
+        "汚損した資料",
+        "item soiled",
+        f"資料が汚れており貸出しができないため、{_NOT_ACCEPTED}",
+        "We could not accept your hold because the item is soiled and cannot be lent.",
+    ),
+    _C.DAMAGED: Words(
+        "破損した資料",
+        "item damaged",
+        f"資料が傷んでおり貸出しができないため、{_NOT_ACCEPTED}",
+        "We could not accept your hold because the item is damaged and cannot be lent.",
+    ),
+    _C.VOLUME_ORDER: Words(
+        "巻順の指定は窓口のみ",
+        "volumes in order at the desk only",
+        "巻の順番のご指定は、インターネットでは承っておりません。ご希望の場合は窓口でお申し込みください。",
+        "Volumes of a set cannot be reserved in order online. Please ask for that at the desk.",
+    ),
+    _C.LIMIT: Words(
+        "予約点数の上限",
+        "limit of holds",
+        f"ご予約いただける点数(窓口でのお申し込みを含みます)の上限を超えるため、{_NOT_ACCEPTED}",
+        "We could not accept your hold because you have reached the limit, counting holds made at the desk.",
+    ),
+    _C.ALREADY_SHELVED: Words(
+        "取置き済みの取消し",
+        "already on the hold shelf",
+        "ご予約の資料はすでに受取館にご用意しております。お取消しは、お手数ですが受取館へ直接ご連絡ください。",
+        "Your item is already waiting at the pickup branch. To cancel, please contact the branch directly.",
+    ),
+    _C.ALREADY_ASKED: Words(
+        "取消申請済み",
+        "cancellation already asked for",
+        "このご予約のお取消しは、すでに承っております。",
+        "We have already received your cancellation of this hold.",
+    ),
+    _C.ALREADY_ENDED: Words(
+        "終了した予約",
+        "hold already ended",
+        "このご予約はすでに終了しているため、お取消しの手続きはできませんでした。",
+        "This hold has already ended, so there is nothing to cancel.",
+    ),
+    _C.OTHER: Words(
+        "その他",
+        "other reason",
+        "お申し込みをお受けできませんでした。くわしくは図書館へお問い合わせください。",
+        "We could not accept your request. Please ask the library for details.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `at_most` holds of these materials together; no materials: of all.
+
+    `name_ja` and `name_en` go into the patron's sentence: 本 / books, 合計 / items in all.
+    """
+
+    at_most: int
+    materials: frozenset[str] = frozenset()
+    name_ja: str = "合計"
+    name_en: str = "items in all"
+    unit_ja: str = "点"
+
+    def __post_init__(self) -> None:
+        if self.at_most < 0:
+            raise BadInput(f"limit {self.name_en}: {self.at_most} is negative")
+
+    def covers(self, material: str) -> bool:
+        return not self.materials or material in self.materials
+
+    def sentence(self, language: str) -> str:
+        """For the patron, with the number."""
+        if language == "ja":
+            number = f"{self.name_ja}{self.at_most}{self.unit_ja}まで(窓口でのお申し込みを含みます)"
+            return f"ご予約いただけるのは{number}です。これを超えるため、{_NOT_ACCEPTED}"
+        most = f"{self.at_most} {self.name_en} on hold, counting holds made at the desk"
+        return f"You may have up to {most}, so we could not accept this one."
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRules:
+    """A library's rules. Each set of `Via` says where the rule binds. Raises BadInput for a card pattern
+    that is no regular expression."""
+
+    limits: tuple[Limit, ...] = ()
+    limits_bind: frozenset[Via] = BOTH
+    overdue_blocks: frozenset[Via] = NOWHERE
+    on_loan_only: frozenset[Via] = NOWHERE
+    email_required: frozenset[Via] = NOWHERE
+    """For requests and for cancellations."""
+    never: frozenset[Availability] = frozenset(Availability) - {
+        Availability.ON_LOAN,
+        Availability.AVAILABLE,
+        Availability.UNKNOWN,
+    }
+    """Items that cannot be asked for anywhere."""
+    card_pattern: str | None = None
+    """A regular expression for the whole card number, such as `000[0-9]{6}`; None accepts any."""
+    volumes: VolumeOrder = VolumeOrder.ANY
+    """What a patron gets who asks for no order."""
+    volumes_except: frozenset[str] = frozenset()
+    """Materials whose volumes come in any order even so."""
+    order_asked_via: frozenset[Via] = frozenset({Via.DESK})
+    """Where a patron may ask for an order."""
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.card_pattern or "")
+        except re.error as error:
+            raise BadInput(f"card_pattern {self.card_pattern!r} is no regular expression: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One hold asked for. `material` is the library's own code; `card_number` is None where the library
+    system has identified the patron already; `order` None where the patron asked for none."""
+
+    via: Via
+    material: str = ""
+    availability: Availability = Availability.UNKNOWN
+    card_number: str | None = None
+    order: VolumeOrder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of the patron. `held` counts other holds by material: those of `COUNTED_WHEN_ASKED`,
+    or at reception of `COUNTED_AT_RECEPTION`."""
+
+    has_email: bool
+    overdue: bool = False
+    held: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why not. `limit` is set for LIMIT alone; a feed that refuses does not say which."""
+
+    code: RefusalCode
+    limit: Limit | None = None
+
+    def sentence(self, language: str) -> str:
+        """What the patron reads: Japanese for "ja", English for any other language."""
+        if self.limit:
+            return self.limit.sentence(language)
+        return WORDS[self.code].ja if language == "ja" else WORDS[self.code].en
+
+
+def check_request(rules: LimitRules, request: Request, situation: Situation) -> tuple[Refusal, ...]:
+    """All reasons against a request, the most basic first; empty: it may be placed."""
+    via = request.via
+    checks = (
+        (_C.CARD_NUMBER, not _fits(rules.card_pattern, request.card_number)),
+        (_C.EMAIL_REQUIRED, via in rules.email_required and not situation.has_email),
+        (_C.OVERDUE, via in rules.overdue_blocks and situation.overdue),
+        (
+            _C.NOT_ON_LOAN,
+            via in rules.on_loan_only and request.availability is Availability.AVAILABLE,
+        ),
+        (RefusalCode.of(request.availability), request.availability in rules.never),
+        (
+            _C.VOLUME_ORDER,
+            request.order not in (None, VolumeOrder.ANY) and via not in rules.order_asked_via,
+        ),
+    )
+    refusals = [Refusal(code) for code, applies in checks if applies]
+    if via in rules.limits_bind:
+        refusals += [Refusal(_C.LIMIT, limit) for limit in rules.limits if _full(limit, request, situation)]
+    return tuple(refusals)
+
+
+def check_cancellation(
+    rules: LimitRules, *, via: Via, state: Hold, has_email: bool, received: bool = False
+) -> tuple[Refusal, ...]:
+    """All reasons against the patron's cancellation of a hold in `state`; empty: it may be done.
+
+    `received`: this is the reception run, the patron has asked before. A shelved hold is cancelled at the
+    branch only, also when the shelving came between the asking and the run.
+    """
+    refusals = []
+    if via in rules.email_required and not has_email:
+        refusals.append(Refusal(_C.EMAIL_REQUIRED))
+    if state is Hold.READY and via is Via.WEB:
+        refusals.append(Refusal(_C.ALREADY_SHELVED))
+    if state in (Hold.WITHDRAWN, Hold.CANCEL_REQUESTED) and not received and via is Via.WEB:
+        refusals.append(Refusal(_C.ALREADY_ASKED))
+    if state in (Hold.REFUSED, Hold.CANCELLED, Hold.COLLECTED, Hold.LAPSED, Hold.ENDED):
+        refusals.append(Refusal(_C.ALREADY_ENDED))
+    return tuple(refusals)
+
+
+def order_for(rules: LimitRules, request: Request) -> VolumeOrder:
+    """The order in which a set's volumes are offered to the patron who made this request."""
+    if request.order is not None and request.via in rules.order_asked_via:
+        return request.order
+    return VolumeOrder.ANY if request.material in rules.volumes_except else rules.volumes
+
+
+_AWAITED = frozenset({Hold.REQUESTED, Hold.PLACED, Hold.CANCEL_REQUESTED, Hold.WITHDRAWN})
+
+
+def volumes_due(order: VolumeOrder, volumes: Iterable[tuple[int, Hold]]) -> frozenset[int]:
+    """Which volumes of one patron's set may be announced now, of (number, state of its hold) each.
+
+    A volume on the shelf is READY. One that was collected, or will never come (cancelled, refused,
+    lapsed), holds nobody up.
+    """
+    known = list(volumes)
+    ready = frozenset(number for number, state in known if state is Hold.READY)
+    awaited = [number for number, state in known if state in _AWAITED]
+    if order is VolumeOrder.ANY or not awaited:
+        return ready
+    if order is VolumeOrder.IN_ORDER:
+        return frozenset(number for number in ready if number < min(awaited))
+    if order is VolumeOrder.WAIT_FOR_FIRST:
+        return frozenset() if min(awaited) == min(number for number, _ in known) else ready
+    return frozenset()
+
+
+def _fits(pattern: str | None, card_number: str | None) -> bool:
+    if pattern is None or card_number is None:
+        return True
+    # ASCII: a full-width 0 is a digit to Python, not to a library system
+    return len(card_number) <= MAX_CARD_NUMBER and bool(re.fullmatch(pattern, card_number, re.ASCII))
+
+
+def _full(limit: Limit, request: Request, situation: Situation) -> bool:
+    held = sum(number for material, number in situation.held.items() if limit.covers(material))
+    return limit.covers(request.material) and held >= limit.at_most

@@ -1,0 +1,308 @@
+"""Settings of mail out and mail back: sender, sending, batches, relay, providers, intake."""
+
+from __future__ import annotations
+
+from datetime import time, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PlainValidator, ValidationInfo
+from pydantic import field_validator as check
+
+from holds_core.settings.base import Section
+from holds_core.settings.values import (
+    Address,
+    Clock,
+    DatabaseUrl,
+    Domain,
+    FilePath,
+    Flag,
+    Host,
+    Line,
+    Listen,
+    ListenAddress,
+    LocalPart,
+    MailDomain,
+    Paragraph,
+    Port,
+    choice,
+    context,
+    duration,
+    expected,
+    whole,
+)
+from holds_core.tokens import MAX_LOCAL_PART, MAX_TOKEN_LENGTH
+
+
+class ReturnPath(StrEnum):
+    """How the envelope sender names its notice: own domain, mailbox+token, or not at all."""
+
+    VERP = "verp"
+    PLUS = "plus"
+    FIXED = "fixed"
+
+
+class Sender(Section):
+    """Who the mail is from. `return_path_mailbox` is the part before the @ under plus and fixed."""
+
+    address: Address
+    name: Line | None = None
+    name_en: Line | None = None
+    note: Paragraph | None = None
+    note_en: Paragraph | None = None
+    return_path: Annotated[ReturnPath, PlainValidator(choice(ReturnPath))] = ReturnPath.VERP
+    return_path_domain: Domain
+    return_path_mailbox: LocalPart = "bounce"
+    token_keys_file: FilePath = Path("token.keys")
+    reply_confirm_address: Address | None = None
+
+    @check("return_path_domain", mode="before")
+    @classmethod
+    def _domain_for_verp(cls, domain: object, info: ValidationInfo) -> object:
+        """Under plus and fixed the domain of `address` may serve; under verp it would catch all its mail."""
+        if domain is None and info.data.get("return_path") is ReturnPath.VERP:
+            raise expected(
+                "return_path: verp の返送先ドメイン (例 bounce.example.jp)",
+                "the domain that bounces come back to (return_path is verp), such as bounce.example.jp",
+            )
+        if domain is None:
+            # without a usable address or way there is an error already; another one would not help
+            return str(info.data.get("address", "@localhost")).rpartition("@")[2]
+        return domain
+
+    @check("return_path_mailbox")
+    @classmethod
+    def _room_for_token(cls, mailbox: str, info: ValidationInfo) -> str:
+        """Under plus, "+" and the token follow the mailbox."""
+        room = MAX_LOCAL_PART - 1 - MAX_TOKEN_LENGTH
+        if info.data.get("return_path") is ReturnPath.PLUS and len(mailbox) > room:
+            raise expected(
+                f"{room}字までの文字列 (return_path: plus では後ろに符号が付くため)",
+                f"at most {room} characters (return_path is plus, so a token follows)",
+            )
+        return mailbox
+
+
+class Mode(StrEnum):
+    """Whether mail leaves: nothing, everything to one address, to listed addresses only, or to all."""
+
+    OFF = "off"
+    REDIRECT = "redirect"
+    ALLOWLIST = "allowlist"
+    ON = "on"
+
+
+class QuietHours(Section):
+    """When phones must not ring, in library time; `start` after `end` goes over midnight."""
+
+    start: Clock = Field(default=time(21, 0), alias="from")
+    end: Clock = Field(default=time(8, 0), alias="to")
+
+    @check("end")
+    @classmethod
+    def _some_time(cls, end: time, info: ValidationInfo) -> time:
+        if end == info.data.get("start"):
+            raise expected("from と異なる時刻", "a time other than from")
+        return end
+
+
+_MINUTES = (1, 5, 15, 30, 60)
+
+
+class Sending(Section):
+    """Whether, when and how stubbornly mail is sent. The last of `retry_delays` repeats."""
+
+    mode: Annotated[Mode, PlainValidator(choice(Mode))] = Mode.OFF
+    redirect_to: Address | None = None
+    allowlist: tuple[Address, ...] = ()
+    quiet_hours: QuietHours | None = Field(default_factory=QuietHours)
+    prompt_within: Annotated[timedelta, PlainValidator(duration("1m", "1d"))] = timedelta(minutes=10)
+    dsn: Flag = True
+    give_up_after: Annotated[timedelta, PlainValidator(duration("10m", "7d"))] = timedelta(hours=24)
+    retry_delays: tuple[Annotated[timedelta, PlainValidator(duration("1s", "1d"))], ...] = tuple(
+        timedelta(minutes=minutes) for minutes in _MINUTES
+    )
+
+    @check("redirect_to")
+    @classmethod
+    def _redirect_somewhere(cls, address: str | None, info: ValidationInfo) -> str | None:
+        if address is None and info.data.get("mode") is Mode.REDIRECT:
+            raise expected(
+                "mode: redirect で全メールを受け取るメールアドレス",
+                "the mail address that gets all mail (mode is redirect)",
+            )
+        return address
+
+    @check("allowlist")
+    @classmethod
+    def _allow_someone(cls, allowed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not allowed and info.data.get("mode") is Mode.ALLOWLIST:
+            raise expected(
+                "1件以上のメールアドレス (mode: allowlist のため)",
+                "at least one mail address (mode is allowlist)",
+            )
+        return allowed
+
+    @check("retry_delays")
+    @classmethod
+    def _some_delay(cls, delays: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if not delays:
+            raise expected("1件以上の期間", "at least one duration")
+        return delays
+
+
+class Batch(Section):
+    """A daily slot in library time."""
+
+    name: Line
+    at: Clock
+
+
+class OnClosedDays(StrEnum):
+    """What a batch does on a day when every branch is closed."""
+
+    SEND = "send"
+    WAIT = "wait"
+
+
+class BatchRules(Section):
+    """What holds for every batch. A slot missed by more than `catch_up` is left out."""
+
+    catch_up: Annotated[timedelta, PlainValidator(duration("0h", "7d"))] = timedelta(hours=6)
+    on_closed_days: Annotated[OnClosedDays, PlainValidator(choice(OnClosedDays))] = OnClosedDays.SEND
+
+
+class Tls(StrEnum):
+    """How a connection is encrypted."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+def _login(username: str | None, password_file: Any, variable: str, info: ValidationInfo) -> None:
+    """A user name needs a password from somewhere."""
+    if username and password_file is None and not context(info).env.get(variable):
+        raise expected(
+            f"username のパスワードを収めたファイル、または環境変数 {variable}",
+            f"the file with the password of username, or the variable {variable}",
+        )
+
+
+_RELAY_PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
+
+
+class Relay(Section):
+    """The mail server that takes our mail. `rate` is mails per minute, None without limit."""
+
+    host: Host
+    tls: Annotated[Tls, PlainValidator(choice(Tls))] = Tls.STARTTLS
+    port: Port = Field(default_factory=lambda data: _RELAY_PORTS[data.get("tls", Tls.STARTTLS)])
+    verify_tls: Flag = True
+    ca_file: FilePath | None = None
+    username: Line | None = None
+    password_file: FilePath | None = None
+    connections: Annotated[int, PlainValidator(whole(1, 100))] = 8
+    rate: Annotated[int, PlainValidator(whole(1, 1_000_000))] | None = None
+    timeout: Annotated[timedelta, PlainValidator(duration("1s", "10m"))] = timedelta(seconds=60)
+    helo_name: Domain | None = None
+
+    @check("password_file")
+    @classmethod
+    def _password(cls, file: Any, info: ValidationInfo) -> Any:
+        _login(info.data.get("username"), file, "TODOKU_RELAY_PASSWORD", info)
+        return file
+
+
+class Charset(StrEnum):
+    """The character set of a mail's text."""
+
+    UTF_8 = "utf-8"
+    ISO_2022_JP = "iso-2022-jp"
+
+
+class Quoting(StrEnum):
+    """How an address with misplaced dots is written in SMTP and in To."""
+
+    AS_IS = "as_is"
+    QUOTED = "quoted"
+
+
+class Provider(Section):
+    """What the library wants otherwise than the built-in table of providers; None leaves it be."""
+
+    domain: MailDomain
+    charset: Annotated[Charset, PlainValidator(choice(Charset))] | None = None
+    links: Flag | None = None
+    quoting: Annotated[Quoting, PlainValidator(choice(Quoting))] | None = None
+    per_minute: Annotated[int, PlainValidator(whole(1, 100_000))] | None = None
+
+
+# What comes back --------------------------------------------------------------------------------------
+
+
+class Lmtp(Section):
+    """Our LMTP listener. `max_size` in octets."""
+
+    listen: ListenAddress = Listen("127.0.0.1", 8024)
+    max_size: Annotated[int, PlainValidator(whole(10_000, 100_000_000))] = 2_000_000
+
+
+class ImapTls(StrEnum):
+    """How the mailbox is reached; the IMAP client knows no STARTTLS."""
+
+    NONE = "none"
+    IMPLICIT = "implicit"
+
+
+class Imap(Section):
+    """The mailbox that bounces come to, if not by LMTP."""
+
+    host: Host
+    tls: Annotated[ImapTls, PlainValidator(choice(ImapTls))] = ImapTls.IMPLICIT
+    port: Port = Field(default_factory=lambda data: 143 if data.get("tls") is ImapTls.NONE else 993)
+    verify_tls: Flag = True
+    ca_file: FilePath | None = None
+    username: Line
+    password_file: FilePath | None = None
+    folder: Line = "INBOX"
+    done_folder: Line = "Todoku-done"
+    poll: Annotated[timedelta, PlainValidator(duration("1s", "1d"))] = timedelta(minutes=5)
+
+    @check("password_file")
+    @classmethod
+    def _password(cls, file: Any, info: ValidationInfo) -> Any:
+        _login(info.data.get("username"), file, "TODOKU_IMAP_PASSWORD", info)
+        return file
+
+    @check("done_folder")
+    @classmethod
+    def _elsewhere(cls, done: str, info: ValidationInfo) -> str:
+        if done == info.data.get("folder"):
+            raise expected("folder と異なるフォルダー名", "a folder other than folder")
+        return done
+
+
+class Intake(Section):
+    """How bounces and replies come in: either way, or both."""
+
+    lmtp: Lmtp | None = None
+    imap: Imap | None = None
+
+
+class Database(Section):
+    """Where the ledger is, without driver: `sqlite:////absolute/path` or `postgresql://…`."""
+
+    url: DatabaseUrl = Field(default="sqlite:///todoku.db", repr=False)
+
+    @property
+    def async_url(self) -> str:
+        """The URL as SQLAlchemy's asyncio engines want it."""
+        scheme, _, rest = self.url.partition("://")
+        return {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}[scheme] + "://" + rest
+
+    @property
+    def sqlite_file(self) -> str | None:
+        """The path of the SQLite file; None on PostgreSQL."""
+        return self.url.removeprefix("sqlite:///") if self.url.startswith("sqlite:") else None
