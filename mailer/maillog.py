@@ -1,0 +1,141 @@
+"""The log's verbs. Every line that speaks of mail is written here, so that one place keeps it private.
+
+Nothing here takes an address, a name or a title: a delivery is named by its number, a notice by its id, a
+provider by its domain. Verbs instead of format strings make the log a thing that can be searched and tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from holds_core.notices import Outcome, Transmission
+
+_log = structlog.get_logger("todoku")
+
+
+def batch_released(slot: str, count: int, due_at: datetime, late: float) -> None:
+    _log.info("batch_released", slot=slot, mails=count, due=due_at.isoformat(), late_s=round(late))
+
+
+def batch_skipped(slot: str, why: str) -> None:
+    _log.warning("batch_skipped", slot=slot, why=why)
+
+
+def attempt_ended(delivery: int, notice: str, domain: str, outcome: Outcome, state: Transmission) -> None:
+    """One line per attempt. The reply's text is left out: it may quote the address."""
+    level = _log.info if state is Transmission.HANDED_OVER else _log.warning
+    level(
+        "attempt_ended",
+        delivery=delivery,
+        notice=notice,
+        domain=domain,
+        result=outcome.result.value,
+        phase=outcome.phase.value,
+        code=outcome.code,
+        status=outcome.status,
+        state=state.value,
+    )
+
+
+def not_sent(delivery: int, notice: str, state: Transmission, why: str) -> None:
+    _log.info("not_sent", delivery=delivery, notice=notice, state=state.value, why=why)
+
+
+def compose_failed(delivery: int, notice: str, error: Exception) -> None:
+    _log.error("compose_failed", delivery=delivery, notice=notice, error=type(error).__name__)
+
+
+def prompt_late(delivery: int, notice: str, waited_s: float, allowed_s: float) -> None:
+    _log.warning(
+        "prompt_late", delivery=delivery, notice=notice, waited_s=round(waited_s), allowed_s=round(allowed_s)
+    )
+
+
+def relay_down(host: str, outcome: Outcome, again_in_s: float) -> None:
+    _log.error(
+        "relay_down",
+        relay=host,
+        phase=outcome.phase.value,
+        code=outcome.code,
+        text=outcome.text,
+        again_in_s=round(again_in_s, 1),
+    )
+
+
+def relay_back(host: str) -> None:
+    _log.info("relay_back", relay=host)
+
+
+def recovered(deliveries: int) -> None:
+    if deliveries:
+        _log.warning("recovered", uncertain=deliveries)
+
+
+def ledger_busy(error: Exception, again_in_s: float) -> None:
+    _log.error("ledger_busy", error=type(error).__name__, again_in_s=again_in_s)
+
+
+def not_recorded(error: Exception) -> None:
+    _log.error("not_recorded", error=type(error).__name__)
+
+
+def received(inbound: int, source: str, kind: str, delivery: int | None, by: str) -> None:
+    _log.info("mail_received", mail=inbound, source=source, kind=kind, delivery=delivery, matched_by=by)
+
+
+def quarantined(inbound: int, source: str, why: str) -> None:
+    _log.warning("mail_quarantined", mail=inbound, source=source, why=why)
+
+
+def windows_passed(count: int) -> None:
+    if count:
+        _log.info("unanswered", deliveries=count)
+
+
+def purged(erased: Mapping[str, int]) -> None:
+    if any(erased.values()):
+        _log.info("purged", **{name: count for name, count in erased.items() if count})
+
+
+def imported(feed: str, applied: int, repeats: int, failed: int) -> None:
+    _log.info("imported", feed=feed, applied=applied, repeats=repeats, failed=failed)
+
+
+def task_failed(name: str, error: BaseException, again_in_s: float) -> None:
+    _log.error("task_failed", task=name, error=type(error).__name__, again_in_s=again_in_s, exc_info=error)
+
+
+def event(name: str, **facts: Any) -> None:
+    """A line about the process itself: started, stopping, reloaded, paused."""
+    _log.info(name, **facts)
+
+
+def setup(*, json: bool, level: str) -> None:
+    """Configures the log: to standard error, as key=value (journald) or JSON, from `level` up."""
+    import logging
+    import sys
+
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if json
+        else structlog.processors.LogfmtRenderer(key_order=["level", "event"], drop_missing=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # libraries' own lines: only what is serious, they may quote addresses
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="level=%(levelname)s event=library %(message)s"
+    )
