@@ -1,0 +1,132 @@
+"""Mail that comes back and is no bounce: complaints, read receipts, automatic replies, people's replies."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from bounces.dsn import typed_address
+from bounces.heuristics import is_reply
+from bounces.letter import Draft, Finding, Letter, find_address, find_addresses
+
+MAX_FIELD: Final = 200
+
+_FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,40})[ \t]*:[ \t]*(.*)$", re.MULTILINE)
+
+
+def complaint(letter: Letter) -> Finding | None:
+    """A feedback report (RFC 5965), or Microsoft's junk report, which is often plain multipart/mixed and
+    names the recipient in X-HmXmrOriginalRecipient of the attached mail."""
+    part = letter.leaf("message/feedback-report")
+    original = letter.original.headers if letter.original else None
+    microsoft = original.get("x-hmxmroriginalrecipient") if original else ""
+    if (
+        part is None
+        and not microsoft
+        and letter.top.parameters.get("report-type", "").lower() != "feedback-report"
+    ):
+        return None
+    fields = {name.lower(): value for name, value in reversed(_FIELD.findall(part.text))} if part else {}
+    named = (
+        fields.get("original-rcpt-to"),
+        fields.get("removal-recipient"),
+        microsoft,
+        fields.get("original-recipient"),
+        original.get("to") if original else "",
+    )
+    address = next((a for a in (typed_address(value or "") for value in named) if a), "")
+    kind = fields.get("feedback-type", "abuse").strip().lower()[:MAX_FIELD]
+    return Finding("rfc5965", [Draft(address, text=kind)] if address else [])
+
+
+def receipt(letter: Letter) -> tuple[Finding, str] | None:
+    """A disposition notification (RFC 8098): somebody's program says that the mail was shown or deleted.
+    Gives the finding and the Original-Message-ID field."""
+    part = letter.leaf("message/disposition-notification")
+    if part is None:
+        return None
+    fields = {name.lower(): value for name, value in reversed(_FIELD.findall(part.text))}
+    address = typed_address(fields.get("final-recipient", "")) or letter.from_address
+    mode, _, what = fields.get("disposition", "").partition(";")
+    action = what.strip().lower().split("/")[0].split(",")[0] or "displayed"
+    original = typed_address(fields.get("original-recipient", ""))
+    said = f"{mode.strip()}; {what.strip()}"[:MAX_FIELD]
+    drafts = [Draft(address, original=original, action=action, text=said)] if address else []
+    return Finding("rfc8098", drafts), fields.get("original-message-id", "")
+
+
+_AUTO_HEADERS: Final = (
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoresponse",
+    "x-auto-response",
+    "x-vacation",
+    "x-mail-autoreply",
+    "x-autoreply-from",
+)
+_AUTO_SUBJECT = re.compile(
+    r"^\s*(?:auto(?:matic)?[- ]?(?:reply|response|matische antwort)?\s*[:：]|automatic reply|auto-?reply|"
+    r"ooo\b|vacation|away from|i am away|abwesen|automatische antwort|absence|réponse automatique|"
+    r"respuesta automática|risposta automatica|不在|【自動|\[自動|\(自動|(?:ただいま)?休暇|外出中)|"
+    r"out of (?:the )?office|自動(?:返信|応答|回答)",
+    re.IGNORECASE,
+)
+
+
+def is_vacation(letter: Letter) -> bool:
+    """An answer by a person's own mailbox: headers and subjects that no mail server's report has."""
+    headers = letter.headers
+    if any(name in headers for name in _AUTO_HEADERS) or _AUTO_SUBJECT.search(letter.subject):
+        return True
+    if headers.get("x-apple-action").strip().upper() == "VACATION":
+        return True
+    return headers.get("precedence").strip().lower() in ("auto_reply", "auto-reply")
+
+
+def auto_reply(letter: Letter) -> bool:
+    """An automatic answer that is no bounce (RFC 3834); asked after the bounce formats, because servers
+    mark their reports as auto-replied too."""
+    submitted = letter.headers.get("auto-submitted").partition("(")[0].strip().lower()
+    if submitted.startswith("auto-replied") or is_vacation(letter):
+        return True
+    return submitted.startswith("auto-generated") and is_reply(letter)
+
+
+def is_bulk(letter: Letter) -> bool:
+    """Lists and machines that nobody expects an answer from."""
+    headers = letter.headers
+    if headers.get("precedence").strip().lower() in ("bulk", "list", "junk"):
+        return True
+    submitted = headers.get("auto-submitted").strip().lower()
+    return "list-id" in headers or "list-unsubscribe" in headers or (bool(submitted) and submitted != "no")
+
+
+def human_reply(letter: Letter) -> bool:
+    """A person's own answer: a reply by its headers or subject, from an address, and nothing automatic."""
+    if not letter.from_address or is_bulk(letter):
+        return False
+    return is_reply(letter) or "in-reply-to" in letter.headers or "references" in letter.headers
+
+
+_QUOTE_MARK = re.compile(
+    r"^(?:-{2,} ?(?:Original Message|Forwarded message|元のメッセージ|Original-Nachricht)|_{10,}|"
+    r".{0,200}(?:wrote|のメール|さんは書きました|schrieb|a écrit) ?[:：]|On .{0,200}wrote:|\d{4}年.{0,200}[:：]|差出人[:：])",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def own_words(letter: Letter, limit: int) -> str:
+    """What the writer says, without what is quoted. Quoted text may hold titles, which are secret."""
+    text = letter.body_text
+    mark = _QUOTE_MARK.search(text)
+    if mark:
+        text = text[: mark.start()]
+    lines = [line for line in text.split("\n") if not line.startswith((">", "|", "＞"))]
+    return "\n".join(lines).strip()[:limit]
+
+
+def sender_draft(letter: Letter) -> list[Draft]:
+    address = find_address(letter.headers.get("from")) or next(
+        iter(find_addresses(letter.headers.get("reply-to"))), ""
+    )
+    return [Draft(address)] if address else []
