@@ -1,0 +1,259 @@
+"""The daemon: all tasks of `todoku serve` under one supervisor. The composition root.
+
+SIGTERM and SIGINT drain and stop, SIGHUP reads again what can be read again. One daemon per SQLite file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import datetime
+from typing import Any
+
+from bounces.lmtp import LmtpListener
+from bounces.mailbox import ImapOptions, MailboxReader, MailboxState
+from bounces.watcher import Watcher
+from holds_core.errors import TodokuError
+from holds_core.ledger import daemons, outbox, upkeep
+from holds_core.rulebook import Rulebook
+from holds_core.settings import Settings
+from mailer import maillog
+from mailer.app.dropfolder import DropFolder
+from mailer.app.notify import Notifier
+from mailer.app.services import Services
+from mailer.app.supervisor import Supervisor, Task
+from mailer.app.web.app import patron_app, staff_app
+from mailer.app.web.serve import WebServer
+from mailer.batches import Batches
+from mailer.clock import wait
+from mailer.compose import Composer
+from mailer.outcome import DOUBT_WAIT
+from mailer.render import Renderer
+
+PURGE_EVERY_S = 86_400.0
+BEAT_S = 15.0
+"""How often a daemon says that it lives, and looks for others that do not."""
+
+
+class Daemon:
+    """Everything that runs. Start it with `run`; `ready` is set once it listens."""
+
+    def __init__(
+        self, services: Services, notifier: Notifier, reread: Callable[[], Settings] | None = None
+    ) -> None:
+        self.services = services
+        self.stop = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.supervisor = Supervisor(services.clock)
+        self._notifier, self._reread = notifier, reread
+        self.batches: Batches | None = None
+        self.lmtp: LmtpListener | None = None
+        self.mailbox: MailboxReader | None = None
+        self.mailbox_state = MailboxState()
+        self.staff: WebServer | None = None
+        self.patrons: WebServer | None = None
+
+    async def run(self) -> None:
+        """Until a signal or `stop`. Raises TodokuError for what cannot be started at all."""
+        began = await self._begin()
+        self._add_tasks(began)
+        async with self._listeners():
+            with self._signals():
+                maillog.event("started", owner=self.services.owner, sending=self._mode())
+                self._notifier.send(READY="1", STATUS=self._status())
+                self.ready.set()
+                await self.supervisor.run(self.stop)
+        await self._goodbye()
+        maillog.event("stopped")
+
+    async def _begin(self) -> datetime:
+        """Takes the ledger over: says that this process lives, and settles what a dead one left."""
+        async with self.services.ledger.write() as connection:
+            began = await daemons.began(connection, self.services.clock.now())
+        await self._recover()
+        return began
+
+    async def _recover(self) -> None:
+        services = self.services
+        now = services.clock.now()
+        async with services.ledger.write() as connection:
+            await daemons.lives(connection, services.owner, now)
+            # on SQLite the lock says that there is no other
+            alone = services.ledger.dialect == "sqlite"
+            alive = [services.owner] if alone else await daemons.alive(connection, now)
+            found = await outbox.recover(connection, now, DOUBT_WAIT, alive=alive)
+        maillog.recovered(len(found))
+
+    async def _goodbye(self) -> None:
+        async with self.services.ledger.write() as connection:
+            await daemons.gone(connection, self.services.owner)
+
+    # -- tasks -------------------------------------------------------------------------------------
+
+    def _add_tasks(self, began: datetime) -> None:
+        services, clock = self.services, self.services.clock
+        self.batches = Batches(services.ledger, services.rulebook, clock, began)
+        watcher = Watcher(services.ledger, clock.now, clock.sleep, maillog)
+        self.supervisor.add("sender", services.sender.run)
+        self.supervisor.add("batches", self.batches.run)
+        self.supervisor.add("ingest", until_stop(services.ingest.run))
+        self.supervisor.add("watcher", until_stop(watcher.run))
+        self.supervisor.add("heartbeat", self._heartbeat)
+        self.supervisor.add("purge", self._purge)
+        self.supervisor.add("notify", lambda stop: self._notifier.beat(clock, stop, self._status))
+        folders = DropFolder(services)
+        if folders.watched:
+            self.supervisor.add("drop_folder", folders.run)
+        if services.settings.intake.imap is not None:
+            self.mailbox = MailboxReader(
+                imap_options(services),
+                services.ingest.store,
+                clock.now,
+                self._mailbox_state,
+                jitter=services.jitter,
+            )
+            self.supervisor.add("mailbox", until_stop(self.mailbox.run))
+
+    def _mailbox_state(self, state: MailboxState) -> None:
+        self.mailbox_state = state
+
+    async def _purge(self, stop: asyncio.Event) -> None:
+        """Once a day, erases what retention says is old enough."""
+        services = self.services
+        while not stop.is_set():
+            erased = await upkeep.purge(
+                services.ledger, services.sender.rulebook.settings.retention, services.clock.now()
+            )
+            maillog.purged(erased)
+            await wait(services.clock, stop, PURGE_EVERY_S)
+
+    async def _heartbeat(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await wait(self.services.clock, stop, BEAT_S)
+            if not stop.is_set():
+                await self._recover()
+
+    @contextlib.asynccontextmanager
+    async def _listeners(self) -> AsyncIterator[None]:
+        """The sockets are open before the daemon says that it is ready. Raises TodokuError."""
+        services = self.services
+        settings = services.settings
+        async with contextlib.AsyncExitStack() as opened:
+            if settings.intake.lmtp is not None:
+                listen = settings.intake.lmtp.listen
+                self.lmtp = LmtpListener(
+                    listen.host,
+                    listen.port,
+                    services.ingest.store,
+                    services.clock.now,
+                    max_size=settings.intake.lmtp.max_size,
+                )
+                await self.lmtp.start()
+                opened.push_async_callback(self.lmtp.stop)
+            staff = staff_app(services, restarts=self._restarts)
+            self.staff = WebServer(staff, *settings.desk.listen, name="desk")
+            self.patrons = WebServer(patron_app(services), *settings.confirm.listen, name="confirm")
+            for server in (self.staff, self.patrons):
+                server.bind()
+                opened.callback(server.close)
+            self.supervisor.add("staff_pages", self.staff.run)
+            self.supervisor.add("patron_pages", self.patrons.run)
+            yield
+
+    # -- signals -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {
+            signal.SIGTERM: self._terminate,
+            signal.SIGINT: self._terminate,
+            signal.SIGHUP: self.reload,
+        }
+        for number, handler in handlers.items():
+            with contextlib.suppress(ValueError, NotImplementedError):  # not the main thread: tests
+                loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                with contextlib.suppress(ValueError, NotImplementedError):
+                    loop.remove_signal_handler(number)
+
+    def _terminate(self) -> None:
+        maillog.event("stopping")
+        self._notifier.send(STOPPING="1")
+        self.stop.set()
+
+    def reload(self) -> None:
+        """Reads settings and templates again: texts, branches, batches, deadlines, pacing, log level.
+
+        Database, relay, intake and listening addresses stay as they were until a restart. A
+        configuration that cannot be used changes nothing.
+        """
+        if self._reread is None:
+            return
+        self._notifier.reloading()
+        try:
+            settings = self._reread()
+            rulebook = Rulebook.of(settings)
+            composer = Composer(
+                rulebook,
+                self.services.keys,
+                self.services.providers,
+                Renderer(settings.library.templates_folder),
+            )
+        except TodokuError as error:
+            maillog.event("reload_refused", why=str(error))
+        else:
+            self.services.sender.reload(rulebook, composer)
+            if self.batches is not None:
+                self.batches.reload(rulebook)
+            maillog.event("reloaded")
+        self._notifier.send(READY="1", STATUS=self._status())
+
+    def _restarts(self) -> dict[str, int]:
+        return {state.name: state.restarts for state in self.supervisor.states}
+
+    def _mode(self) -> str:
+        return self.services.settings.sending.mode.value
+
+    def _status(self) -> str:
+        state = self.services.sender.state
+        relay = {None: "relay not tried", True: "relay up", False: f"relay down ({state.relay_error})"}
+        return f"sending {state.paused or self._mode()}; {relay[state.relay_up]}; handed over {state.sent}"
+
+
+def until_stop(work: Callable[[], Coroutine[Any, Any, object]]) -> Task:
+    """A task for the supervisor from a coroutine function that runs until it is cancelled."""
+
+    async def task(stop: asyncio.Event) -> None:
+        running = asyncio.create_task(work())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not running.done():
+            running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    return task
+
+
+def imap_options(services: Services) -> ImapOptions:
+    imap = services.settings.intake.imap
+    assert imap is not None
+    return ImapOptions(
+        host=imap.host,
+        port=imap.port,
+        tls="implicit" if imap.tls.value == "implicit" else "none",
+        verify=imap.verify_tls,
+        ca_file=imap.ca_file,
+        username=imap.username,
+        password=services.secrets.imap_password or "",
+        folder=imap.folder,
+        done_folder=imap.done_folder,
+        poll=imap.poll,
+    )

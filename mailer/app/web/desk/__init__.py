@@ -1,0 +1,108 @@
+"""The staff desk as one ASGI application, to be mounted at a path of the staff listener.
+
+Enters the parts of a process; leaves pages rendered on the server. Never sends mail, never speaks to the
+outside, loads nothing from elsewhere: a municipal network has no internet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mailer.app.services import Services
+from mailer.app.web.desk.calls import Calls
+from mailer.app.web.desk.login import Login
+from mailer.app.web.desk.pages import Desk
+from mailer.app.web.desk.patrons import Patrons
+from mailer.app.web.desk.quarantine import Quarantine
+from mailer.app.web.desk.report import Reports
+from mailer.app.web.desk.stop import Stop
+from mailer.app.web.desk.system import System
+from mailer.app.web.desk.traffic import Traffic
+from mailer.app.web.security import DefaultHeaders
+
+__all__ = ["router"]
+
+MAX_BODY = 64 * 1024
+"""Octets of a request; the longest form is a note."""
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def router(services: Services) -> Starlette:
+    """The desk's pages, for `app.mount("/desk", router(services))`; links follow the mount's path."""
+    desk = Desk(services)
+    calls = Calls(desk)
+    parts = (
+        Login(desk),
+        calls,
+        Patrons(desk, calls),
+        Reports(desk),
+        Quarantine(desk),
+        Traffic(desk),
+        System(desk),
+        Stop(desk),
+    )
+    static = Path(str(files("templates"))) / "desk" / "static"
+    return Starlette(
+        routes=[
+            *(route for part in parts for route in part.routes()),
+            Mount("/static", StaticFiles(directory=static)),
+        ],
+        middleware=[Middleware(DefaultHeaders, headers=HEADERS), Middleware(LimitBody, most=MAX_BODY)],
+    )
+
+
+class LimitBody:
+    """Refuses a request whose body is too long, also one that does not say how long it is."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left, started = self._most, False
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _TooLong
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _TooLong:
+            if not started:
+                await PlainTextResponse("too long", 413)(scope, receive, send)
+
+
+class _TooLong(Exception):  # noqa: N818
+    """The body is longer than any form of ours."""
