@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from holds_core.evidence import Sign
 from holds_core.holds import Hold
 from holds_core.ledger.models import (
-    addresses,
     cases,
     deliveries,
     evidence,
@@ -27,7 +26,6 @@ from holds_core.ledger.models import (
 )
 from holds_core.ledger.sql import insert_new
 from holds_core.notices import Finding, Kind, Transmission
-from holds_core.standing import Standing
 
 REASONS: dict[str, tuple[str, str]] = {
     "no_address": ("メールアドレスの登録がありません", "no mail address is registered"),
@@ -182,14 +180,3 @@ def _of_delivery(state: str, found: str, reason: str, *, disowned: bool) -> str 
     if state == Transmission.EXPIRED:
         return "expired"
     return "unanswered" if found == Finding.UNANSWERED else None
-
-
-async def address_standings(connection: AsyncConnection, patron_id: str) -> list[tuple[str, Standing]]:
-    """The patron's addresses in force with their standing."""
-    rows = await connection.execute(
-        sa.select(patron_addresses.c.address, addresses.c.standing)
-        .join(addresses, addresses.c.address_key == patron_addresses.c.address_key, isouter=True)
-        .where(patron_addresses.c.patron_id == patron_id, patron_addresses.c.until.is_(None))
-        .order_by(patron_addresses.c.position)
-    )
-    return [(row.address, Standing(row.standing or Standing.UNPROVEN)) for row in rows]

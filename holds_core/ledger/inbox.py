@@ -167,16 +167,17 @@ class Target:
     token: str | None
 
 
+_TARGET = (
+    deliveries.c.delivery_id,
+    deliveries.c.address_key,
+    deliveries.c.patron_id,
+    deliveries.c.token,
+)
+
+
 async def target(connection: AsyncConnection, delivery_id: int) -> Target | None:
     row = (
-        await connection.execute(
-            sa.select(
-                deliveries.c.delivery_id,
-                deliveries.c.address_key,
-                deliveries.c.patron_id,
-                deliveries.c.token,
-            ).where(deliveries.c.delivery_id == delivery_id)
-        )
+        await connection.execute(sa.select(*_TARGET).where(deliveries.c.delivery_id == delivery_id))
     ).first()
     return Target(*row) if row is not None else None
 
@@ -187,12 +188,7 @@ async def likely(
     """The last delivery attempted to an address within a span: a weak match, shown to staff only."""
     row = (
         await connection.execute(
-            sa.select(
-                deliveries.c.delivery_id,
-                deliveries.c.address_key,
-                deliveries.c.patron_id,
-                deliveries.c.token,
-            )
+            sa.select(*_TARGET)
             .join(attempts, attempts.c.delivery_id == deliveries.c.delivery_id)
             .where(
                 deliveries.c.address_key == address_key,
