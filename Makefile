@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lint types imports pytest bench bench-bounces bench-town bench-snapshot lock system clean
+.PHONY: run test check lint types imports pytest wheel bundle audit bench bench-bounces bench-town bench-snapshot bench-desk bench-dkim lock system clean
 
 run: $(VENV)/.run
 	$(BIN)/todoku demo
@@ -28,6 +28,20 @@ imports: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
+# dist/todoku-VERSION-py3-none-any.whl
+wheel: $(VENV)/.dev
+	$(BIN)/python -m hatchling build -t wheel
+
+# dist/bundle: every wheel in one folder, for servers without internet (README.txt in it says how).
+bundle: $(VENV)/.dev
+	$(BIN)/python deploy/bundle.py dist/bundle
+
+# Known faults of the locked packages, by pip-audit. It asks an advisory database on the internet and is
+# no part of `make test`: pipx install pip-audit
+audit:
+	@command -v pip-audit >/dev/null 2>&1 || { echo "pip-audit is not installed: pipx install pip-audit" >&2; exit 1; }
+	pip-audit --disable-pip --require-hashes -r requirements/run.txt
+
 # The way out, as ratios against rivals in the same run.
 bench: system $(VENV)/.dev
 	$(BIN)/python -m bench
@@ -42,7 +56,14 @@ bench-town: $(VENV)/.dev
 bench-snapshot: $(VENV)/.dev
 	$(BIN)/python -m bench.snapshot
 
-# Debian packages that the tests start as real servers: postfix, dovecot, postgresql, chromium.
+# The desk's pages while a batch runs; what signing costs.
+bench-desk: $(VENV)/.dev
+	$(BIN)/python -m bench.desk
+
+bench-dkim: $(VENV)/.dev
+	$(BIN)/python -m bench.dkim
+
+# Debian packages that the tests start as real servers: postfix, dovecot, postgresql, nginx, apache2, chromium.
 system:
 	sh .ci/packages
 
@@ -63,7 +84,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 PIP_COMPILE = pip-compile -q --strip-extras --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
 lock:
-	$(PIP_COMPILE) --extra postgres -o requirements/run.txt pyproject.toml
+	$(PIP_COMPILE) --extra postgres --extra dkim -o requirements/run.txt pyproject.toml
 	$(PIP_COMPILE) -o requirements/dev.txt requirements/dev.in
 
 clean:
