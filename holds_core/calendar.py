@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import re
 from calendar import monthrange
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -29,8 +28,6 @@ formulas for the equinoxes. Any other year is a slip of the pen in somebody's da
 
 HORIZON = 1100
 """Days that a search for an open day goes on: three years, longer than any rebuilding of a library."""
-
-MAX_CSV_BYTES = 1 << 20  # the Cabinet Office's list of 70 years has 20 KB
 
 _DAY = timedelta(days=1)
 
@@ -199,7 +196,7 @@ class Holidays:
     days of the library's own that count as holidays (a prefecture's day)."""
 
     official: Mapping[date, str] = field(default_factory=dict)
-    """Date -> name, as `read_official` returns it. A year whose New Year's Day is in it is taken from here
+    """Date -> name, as `holiday_list.read_official` returns it. A year whose New Year's Day is in it is taken from here
     alone, so that a holiday moved by law disappears from its old day."""
     extra: Mapping[date, str] = field(default_factory=dict)
 
@@ -210,6 +207,12 @@ class Holidays:
         if date(day.year, 1, 1) in self.official:
             return self.official.get(day)
         return _calculated(day.year).get(day)
+
+    def of_year(self, year: int) -> dict[date, str]:
+        """All holidays of a year, date -> name, from `FIRST_YEAR` to `LAST_YEAR`."""
+        official = date(year, 1, 1) in self.official
+        base = self.official if official else _calculated(year)
+        return {day: name for day, name in {**base, **self.extra}.items() if day.year == year}
 
 
 @functools.cache
@@ -345,55 +348,3 @@ def _check_day(day: date) -> None:
         raise TypeError("a calendar is asked about a local date, not a datetime")
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         raise BadInput(f"{day}: a calendar knows the years {FIRST_YEAR} to {LAST_YEAR} only")
-
-
-_HEADER = "国民の祝日・休日月日,国民の祝日・休日名称"
-
-
-def read_official(data: bytes) -> dict[date, str]:
-    """Reads the Cabinet Office's list of public holidays (syukujitsu.csv) for `Holidays.official`.
-
-    CP932 as published, or UTF-8 with a BOM as spreadsheets save it; header 国民の祝日・休日月日,
-    国民の祝日・休日名称; dates as 2024/1/1 (2024-01-01 is taken too). Raises BadInput that names the line.
-    """
-    if len(data) > MAX_CSV_BYTES:
-        raise BadInput(f"holiday list: {len(data)} bytes is too long to be the Cabinet Office's file")
-    encoding = "utf-8-sig" if data.startswith(b"\xef\xbb\xbf") else "cp932"
-    try:
-        lines = data.decode(encoding).splitlines()
-    except UnicodeDecodeError as error:
-        where = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"holiday list, line {where}: not readable as {encoding}") from error
-    if not lines or lines[0].strip() != _HEADER:
-        raise BadInput(f"holiday list, line 1: expected the header {_HEADER}")
-    days: dict[date, str] = {}
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip(" ,"):  # spreadsheets leave empty rows behind
-            day, name = _holiday(line, number)
-            if day in days:
-                raise BadInput(f"holiday list, line {number}: {day} stands there twice")
-            days[day] = name
-    _check_years(days)
-    return days
-
-
-def _holiday(line: str, number: int) -> tuple[date, str]:
-    # names hold no comma and need no quotes; a third column means that something has shifted
-    found = re.fullmatch(r"([0-9]{4})([/-])([0-9]{1,2})\2([0-9]{1,2}),([^,]*[^, ])", line.strip())
-    try:
-        if found:
-            return date(int(found[1]), int(found[3]), int(found[4])), found[5].strip()
-    except ValueError:
-        pass
-    raise BadInput(f"holiday list, line {number}: expected date and name as in 2024/1/1,元日: {line[:40]!r}")
-
-
-def _check_years(days: Mapping[date, str]) -> None:
-    # A list cut short would quietly turn holidays into working days.
-    if not days:
-        raise BadInput("holiday list: it holds no day at all")
-    count = Counter(day.year for day in days)
-    for year, number in sorted(count.items()):
-        # no year of the law had fewer than nine holidays, and each began with New Year's Day
-        if number < 9 or date(year, 1, 1) not in days:
-            raise BadInput(f"holiday list: year {year} has {number} day(s) only; the file seems to be cut")

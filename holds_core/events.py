@@ -13,6 +13,8 @@ from typing import ClassVar, Literal, TypeAlias
 from holds_core.holds import Hold
 
 Contact: TypeAlias = Literal["email", "phone", "post", "none"]
+TitlePolicy: TypeAlias = Literal["full", "short", "none", ""]
+"""How much of a title a patron's mail shows; empty: as the library has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Patron:
     guardian_id: str | None = None
     branch: str | None = None
     language: str | None = None
+    title_policy: TitlePolicy | None = None
     provisional: bool | None = None
     overdue: bool | None = None
 

@@ -51,6 +51,25 @@ class Availability(StrEnum):
     DAMAGED = "damaged"
     UNKNOWN = "unknown"  # refuses nothing
 
+    @classmethod
+    def of(cls, text: str | None) -> Availability:
+        """A feed's own word; UNKNOWN for one that is not known here."""
+        word = (text or "").strip().lower()
+        return _AVAILABILITY_WORDS.get(word) or (cls(word) if word in _AVAILABILITIES else cls.UNKNOWN)
+
+
+_AVAILABILITIES = frozenset(Availability)
+_AVAILABILITY_WORDS = {
+    **dict.fromkeys(("貸出中", "貸出", "on loan", "checked out"), Availability.ON_LOAN),
+    **dict.fromkeys(("在庫", "在架", "貸出可", "貸出可能", "所蔵", "in"), Availability.AVAILABLE),
+    **dict.fromkeys(("雑誌最新刊", "雑誌最新号", "最新刊", "最新号"), Availability.NEWEST_ISSUE),
+    **dict.fromkeys(("館内閲覧のみ", "館内閲覧", "館内のみ", "館内", "禁帯出"), Availability.IN_LIBRARY),
+    **dict.fromkeys(("行方不明", "所在不明", "不明", "lost"), Availability.MISSING),
+    "汚損": Availability.SOILED,
+    "破損": Availability.DAMAGED,
+}
+"""What Japanese library systems write, beside our own words."""
+
 
 class VolumeOrder(StrEnum):
     """In which order the volumes of a set are offered."""
@@ -250,6 +269,8 @@ class LimitRules:
     """Materials whose volumes come in any order even so."""
     order_asked_via: frozenset[Via] = frozenset({Via.DESK})
     """Where a patron may ask for an order."""
+    desk_order: VolumeOrder = VolumeOrder.ANY
+    """What a set means that the desk gave with a hold; a feed has no other word for it."""
 
     def __post_init__(self) -> None:
         try:

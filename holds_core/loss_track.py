@@ -114,6 +114,9 @@ class LossTrack:
     def mails(self) -> int:
         return sum(n for _, n in self._days.values())
 
+    def mails_before(self, day: int) -> int:
+        return sum(n for d, (_, n) in self._days.items() if d < day)
+
     def settle(self, day: int) -> None:
         """Promises that days before `day` are final until `clear`: the filter need not see them again."""
         self._base = (day - 1, self.belief(day - 1))
@@ -152,6 +155,28 @@ class LossTrack:
                 fresh = (1 - stay) * sum(s * r for s, r in zip(seen, self.prior, strict=True))
                 later = tuple(stay * s + fresh for s in seen)
         return out
+
+    def onset(self, today: int, level: float) -> int:
+        """The day from which the mail up to `today` most likely shows a share of at least `level`, if it does.
+
+        The first day with mail if it was never otherwise. Raises ValueError if there was none.
+        """
+        days = sorted(d for d in self._days if d <= today)
+        if not days:
+            raise ValueError("no mail, no onset")
+        fine = normal(p if q < level else 0.0 for p, q in zip(self.prior, GRID, strict=True))
+        bad = normal(w if q >= level else 0.0 for w, q in zip(WIDTHS, GRID, strict=True))
+        since = [sum(column) for column in zip(*(self._days[d][0] for d in days), strict=True)]
+        before = [0.0] * len(GRID)
+        best, found = -inf, days[0]
+        for d in days:
+            fits = _evidence(fine, before) + _evidence(bad, since)
+            if fits > best:
+                best, found = fits, d
+            row = self._days[d][0]
+            before = [b + x for b, x in zip(before, row, strict=True)]
+            since = [s - x for s, x in zip(since, row, strict=True)]
+        return found
 
     def change(self, today: int, threshold: float) -> Change | None:
         """The change that the mail up to `today` proves beyond `threshold` (in days between false alarms)."""
@@ -198,6 +223,12 @@ class LossTrack:
             return None
         ratio = log(other / same) if same > 0 else inf
         return Change(day, was, mean(normal(parts)), ratio)
+
+
+def _evidence(belief: Belief, row: Sequence[float]) -> float:
+    """Log of the likelihood of a row, on average over a belief."""
+    top = max(row)
+    return top + log(sum(p * exp(x - top) for p, x in zip(belief, row, strict=True)))
 
 
 def _update(belief: Belief, row: tuple[float, ...]) -> Belief:

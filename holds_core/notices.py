@@ -20,6 +20,7 @@ class Kind(StrEnum):
     HOLD_REFUSED = "hold_refused"
     HOLD_READY = "hold_ready"
     HOLD_EXPIRING = "hold_expiring"
+    DEADLINE_CHANGED = "deadline_changed"
     HOLD_LAPSED = "hold_lapsed"
     CANCEL_DONE = "cancel_done"
     CANCEL_REFUSED = "cancel_refused"
@@ -61,7 +62,8 @@ TRANSMISSION: Machine[Transmission] = Machine(
         _T.UNCERTAIN: frozenset({_T.SENDING, _T.HANDED_OVER}),
         _T.WITHHELD: frozenset({_T.PENDING, _T.CANCELLED}),
         _T.HANDED_OVER: frozenset(),
-        _T.REFUSED: frozenset(),
+        # our own fault, mended since: the patron need not suffer for it (holds_core.breaker)
+        _T.REFUSED: frozenset({_T.PENDING}),
         _T.EXPIRED: frozenset(),
         _T.CANCELLED: frozenset(),
     },

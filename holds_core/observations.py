@@ -25,6 +25,7 @@ class Failure(StrEnum):
     FILTERED = "filtered"  # the patron's own settings
     SOFT = "soft"  # full, suspended for now, a server in trouble
     OURS = "ours"  # authentication, reputation, pace: says nothing of the address
+    UNSENT = "unsent"  # nothing was sent, for want of an address that can be used: nothing of it either
 
 
 class Ending(StrEnum):
@@ -41,6 +42,7 @@ class Mailed:
 
     A notice with several addresses is several of these. `deadline` is when its holds lapse; None for
     kinds that hold nothing on the shelf. `mistyped`: an address check at registration doubts the address.
+    `asks`: the mail has a button or an address to answer to; of one that has none, silence says less.
     """
 
     at: datetime
@@ -52,6 +54,7 @@ class Mailed:
     deadline: datetime | None = None
     failure: Failure | None = None
     mistyped: bool = False
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,19 @@ class NeverGot:
 
     at: datetime
     notice_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Staff told the patron of what waits: `reached` in person, or else by a message or a letter.
+
+    Who comes after that may come because of it, so that it teaches nothing of the mail. Who was reached
+    knows; what a message does is not known.
+    """
+
+    at: datetime
+    patron_id: str
+    reached: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +130,23 @@ class CanaryResult:
     arrived: bool
 
 
-Observation = Mailed | Bounced | Confirmed | NeverGot | PatronSeen | HoldEnded | DeadlineMoved | CanaryResult
+Observation = (
+    Mailed | Bounced | Confirmed | NeverGot | Told | PatronSeen | HoldEnded | DeadlineMoved | CanaryResult
+)
 
 
 def failure_of(verdict: Verdict) -> Failure:
     """What a refusal or bounce means for the risk of this address."""
-    if verdict.fault is Fault.US:
+    return failure(verdict.fault, verdict.severity, verdict.reason)
+
+
+def failure(fault: str, severity: str, reason: str) -> Failure:
+    """The same from the values of a `Verdict`, as evidence keeps them; "" for what is not known."""
+    if fault == Fault.US:
         return Failure.OURS
-    if verdict.severity is Severity.HARD:
+    if severity == Severity.HARD:
         return Failure.UNKNOWN
-    return Failure.FILTERED if verdict.reason is Reason.FILTERED else Failure.SOFT
+    return Failure.FILTERED if reason == Reason.FILTERED else Failure.SOFT
 
 
 class BadField(BadInput):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -174,6 +174,11 @@ def address_key(text: str) -> str:
     if not at:
         return text.strip().lower()
     return f"{_unquoted(local).lower()}@{normal_domain(domain)}"
+
+
+def same_entry(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether what was typed twice for confirmation is the same, address by address."""
+    return [address_key(text) for text in first] == [address_key(text) for text in second]
 
 
 def _check_clean(text: str, providers: Providers, special: bool) -> Address | Refusal:
@@ -361,6 +366,12 @@ _MEANT_BY_NAME = {
 }
 """The domain people mean when they know the name and guess the ending: gmail.co.jp, docomo.co.jp."""
 
+_BY_ENDING = {
+    ("hotmail", True): "hotmail.co.jp",
+    ("outlook", False): "outlook.com",
+}
+"""Services with a Japanese and an international form: (name, whether a Japanese ending was guessed)."""
+
 _GUESSED_ENDINGS = ("", ".jp", ".co.jp", ".ne.jp", ".or.jp", ".com", ".com.jp", ".net", ".co", ".ne")
 
 _ALWAYS_MEANT = {
@@ -375,8 +386,9 @@ def _near_miss(domain: str, provider: Provider) -> str:
     if provider.kind is not ProviderKind.OWN:
         return ""
     for name, meant in _MEANT_BY_NAME.items():
-        if domain.startswith(name) and domain[len(name) :] in _GUESSED_ENDINGS:
-            return meant
+        ending = domain.removeprefix(name)
+        if domain.startswith(name) and ending in _GUESSED_ENDINGS:
+            return _BY_ENDING.get((name, "jp" in ending or ending == ".ne"), meant)
     return next((meant for meant in _OFTEN_MEANT if _one_slip(domain, meant)), "")
 
 

@@ -90,6 +90,8 @@ def hold_notice(before: Hold | None, after: Hold, *, by: str | None) -> Kind | N
         return (
             Kind.CANCEL_DONE if before in (Hold.CANCEL_REQUESTED, Hold.WITHDRAWN) or by == "patron" else None
         )
+    if before is Hold.ENDED and after is not Hold.READY and after is not Hold.LAPSED:
+        return None  # listed again after a bad snapshot: the patron knew all the time
     if before is Hold.CANCEL_REQUESTED and after is Hold.PLACED:
         return Kind.CANCEL_REFUSED
     if before is Hold.READY and after is Hold.PLACED:

@@ -12,16 +12,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from math import exp
 from typing import Final
 
-from holds_core.loss_track import DEFAULT_PRIOR, GRID, Belief, Change, LossTrack, mean, normal
+from holds_core.loss_track import (
+    DEFAULT_PRIOR,
+    FIRST_SETTLED,
+    GRID,
+    Belief,
+    Change,
+    LossTrack,
+    mean,
+    normal,
+)
 from holds_core.notices import Kind
 from holds_core.observations import Ending, Failure
 from holds_core.silence_beliefs import Beliefs
-from holds_core.silence_book import Book, Delivery
+from holds_core.silence_book import Book, Delivery, Notice, days
 from holds_core.silence_curves import watched_until
 
 YOUNG: Final = 9
@@ -32,6 +41,12 @@ FINAL: Final = 35
 
 FALSE_ALARM_DAYS: Final = 3 * 365.0
 """Days between false alarms that a library stands, over all domains together."""
+
+LEVEL: Final = 0.2
+LEVEL_SURE: Final = 0.97
+LEVEL_MAILS: Final = 8
+"""The share of loss that is said even if it was never otherwise, how sure one must be of it, and the mails
+that one must have seen."""
 
 LEANS: Final = 20.0
 """Evidence ratio at which another domain is said to suffer the same at the same time."""
@@ -79,6 +94,18 @@ class Alert:
     suspect: Suspect
 
 
+@dataclass(frozen=True, slots=True)
+class Week:
+    """One domain's hold-ready mail of one week: `signs` of its `mails` show a sign of life so far, where
+    `expected` would if the domain lost nothing. `begins` is a Monday."""
+
+    domain: str
+    begins: date
+    mails: int
+    signs: int
+    expected: float
+
+
 class ProviderWatch:
     """Follows the loss of every domain in the book."""
 
@@ -87,7 +114,7 @@ class ProviderWatch:
         self._beliefs = beliefs
         self._hints = hints
         self._tracks: dict[str, LossTrack] = {}
-        self._alarmed_at: dict[str, int] = {}
+        self._changes: dict[str, Change] = {}  # the last one told of each domain
 
     def kin(self, domain: str) -> tuple[str, ...]:
         """The groups of a domain, widest first; keys that no domain name can have."""
@@ -136,8 +163,59 @@ class ProviderWatch:
             change = track.change(int(now), threshold)
             if change is not None:
                 found.append(self._alert(domain, change, at, now))
-                track.regime_from = change.since
+                self._remember(domain, change)
         return found
+
+    def recall(self, alert: Alert) -> None:
+        """What an earlier run has told is where the present regime begins."""
+        self._remember(alert.domain, _change(alert))
+
+    def suspect(self, alert: Alert, now: float) -> Suspect:
+        """Whose change it looks like with what is known now."""
+        return self._suspect(alert.domain, _change(alert), int(now))
+
+    def levels(self, at: datetime, now: float) -> list[Alert]:
+        """Domains that lose much and have done so for as long as they are known: no change, and worth saying.
+
+        `loss_before` is what the other domains lose.
+        """
+        found = []
+        today = int(now)
+        for domain, track in sorted(self._tracks.items()):
+            if domain in self._changes or track.mails < LEVEL_MAILS:
+                continue
+            belief = track.belief(today)
+            if sum(p for p, q in zip(belief, GRID, strict=True) if q >= LEVEL) >= LEVEL_SURE:
+                since = track.onset(today, LEVEL)
+                if track.mails_before(since) >= FIRST_SETTLED:
+                    continue  # it was fine for long enough: a change, and judged as one
+                change = Change(since, self._others_lose(domain), mean(belief), 0.0)
+                found.append(self._alert(domain, change, at, now))
+        return found
+
+    def _others_lose(self, domain: str) -> float:
+        rows = [(t.mails, self._beliefs.loss_at.get(d, 0.0)) for d, t in self._tracks.items() if d != domain]
+        mails = sum(n for n, _ in rows)
+        return sum(n * loss for n, loss in rows) / mails if mails else mean(DEFAULT_PRIOR)
+
+    def weeks(self, now: float, count: int) -> list[Week]:
+        """The last `count` weeks with mail, of every domain."""
+        first = _week(int(now)) - count + 1
+        rows: dict[tuple[str, int], list[float]] = {}
+        for domain, by_day in self._book.by_day.items():
+            for day, deliveries in by_day.items():
+                for delivery in deliveries if _week(day) >= first else ():
+                    if (shown := self._shown(domain, delivery, 0.0, now)) is not None:
+                        row = rows.setdefault((domain, _week(day)), [0.0, 0.0, 0.0])
+                        row[:] = (row[0] + 1, row[1] + shown[0], row[2] + shown[1])
+        return [
+            Week(domain, date.fromordinal(MONDAY + 7 * week), int(mails), int(signs), expected)
+            for (domain, week), (mails, signs, expected) in sorted(rows.items())
+        ]
+
+    def _remember(self, domain: str, change: Change) -> None:
+        self._changes[domain] = change
+        self._track(domain).regime_from = change.since
 
     def _track(self, domain: str) -> LossTrack:
         track = self._tracks.get(domain)
@@ -151,11 +229,11 @@ class ProviderWatch:
             return DEFAULT_PRIOR
         return normal(p * (3.0 if q >= 0.2 else 1.0) for p, q in zip(DEFAULT_PRIOR, GRID, strict=True))
 
-    def _fill(self, domain: str, days: Iterable[int], now: float) -> None:
+    def _fill(self, domain: str, wanted: Iterable[int], now: float) -> None:
         track = self._track(domain)
         by_day = self._book.by_day[domain]
         canaries = self._book.canaries.get(domain, {})
-        for day in days:
+        for day in wanted:
             pairs = [p for d in by_day.get(day, ()) if (p := self._likelihood(d, now)) is not None]
             # 0.05: our own mailbox may have a fault of its own
             pairs += [(1.0, -0.95) if arrived else (0.05, 0.95) for arrived in canaries.get(day, ())]
@@ -202,14 +280,10 @@ class ProviderWatch:
         expected = 0.0
         n = 0
         for delivery in self._since(domain, change.since):
-            notice = delivery.notice
-            if delivery.failure is not None or notice.kind is not Kind.HOLD_READY or not notice.told:
-                continue
-            n += 1
-            came = notice.how is Ending.COLLECTED
-            signs += came or notice.confirmed is not None or notice.looked is not None
-            horizon = watched_until(notice, now) if notice.ended is None else min(now, notice.deadline or now)
-            expected += self._sign_by(domain, max(horizon - notice.sent, 0.0), change.was)
+            if (shown := self._shown(domain, delivery, change.was, now)) is not None:
+                n += 1
+                signs += shown[0]
+                expected += shown[1]
         return Alert(
             raised=at,
             domain=domain,
@@ -221,6 +295,15 @@ class ProviderWatch:
             loss_now=change.now,
             suspect=self._suspect(domain, change, int(now)),
         )
+
+    def _shown(self, domain: str, delivery: Delivery, loss: float, now: float) -> tuple[bool, float] | None:
+        """(whether it shows a sign, the chance of one by now at that loss); None if it is not to count."""
+        notice = delivery.notice
+        if delivery.failure is not None or notice.kind is not Kind.HOLD_READY or not notice.told:
+            return None
+        horizon = watched_until(notice, now) if notice.ended is None else min(now, notice.deadline or now)
+        horizon = horizon if notice.told_at is None else min(horizon, notice.told_at)
+        return _signed(notice), self._sign_by(domain, max(horizon - notice.sent, 0.0), loss)
 
     def _sign_by(self, domain: str, age: float, loss: float) -> float:
         """The chance that a mail of this domain shows a sign by an age, if it loses `loss`."""
@@ -247,6 +330,26 @@ class ProviderWatch:
             if other == domain or not any(True for _ in self._since(other, change.since)):
                 continue
             total += 1
-            same = track.change(today, LEANS)
+            told = self._changes.get(other)
+            same = told if told is not None and told.now > told.was else track.change(today, LEANS)
             leaning += same is not None and same.now > same.was and abs(same.since - change.since) <= 14
         return Suspect.LIBRARY if total >= 3 and leaning > total / 2 else Suspect.PROVIDER
+
+
+MONDAY: Final = date(1970, 1, 5).toordinal()
+"""The first Monday since 1970; weeks are counted from it."""
+
+
+def _week(day: int) -> int:
+    """The week of a day since 1970."""
+    return (day - 4) // 7
+
+
+def _change(alert: Alert) -> Change:
+    return Change(round(days(alert.since)), alert.loss_before, alert.loss_now, 0.0)
+
+
+def _signed(notice: Notice) -> bool:
+    """Whether a notice shows a sign of life: a press, a visit or a collection that may be owed to it."""
+    looked = notice.looked is not None and (notice.told_at is None or notice.looked < notice.told_at)
+    return notice.fate is Ending.COLLECTED or notice.confirmed is not None or looked

@@ -55,6 +55,8 @@ chance goes first unless the risk of another is far greater. One half did well o
 scarce and where they abound; the order need not know which. What is too late for a call goes last.
 
 A hold that ended for an unknown reason teaches nothing. Receipts weigh nothing: black holes send them too.
+Once staff told the patron, what follows teaches nothing of the mail; whom they reached is at no risk. Of a mail
+that asks for no press, none is expected.
 """
 
 from __future__ import annotations
@@ -68,14 +70,18 @@ from typing import Final
 from holds_core.errors import NotFound
 from holds_core.notices import Kind
 from holds_core.observations import Ending, Failure, Observation
-from holds_core.provider_watch import Alert, ProviderHint, ProviderWatch, Suspect
+from holds_core.provider_watch import Alert, ProviderHint, ProviderWatch, Suspect, Week
 from holds_core.silence_beliefs import Beliefs, unseen
 from holds_core.silence_book import Book, Delivery, Notice, days
 from holds_core.silence_fit import refit
 from holds_core.silence_reasons import RiskReason
 from holds_core.survival import Frailty
 
-__all__ = ["Alert", "Call", "ProviderHint", "Risk", "Settings", "SilenceModel", "Suspect"]
+__all__ = ["Alert", "Call", "ProviderHint", "Risk", "Settings", "SilenceModel", "Suspect", "Week", "worth"]
+
+FIRST_ROUNDS: Final = 6
+ROUNDS: Final = 2
+"""Rounds of a fit: the first one starts from the priors, the later ones from the fit before."""
 
 MUCH_LOSS: Final = 0.12
 """Share of silent loss from which the provider is named as a reason."""
@@ -115,6 +121,14 @@ class Call:
     reasons: tuple[RiskReason, ...]
 
 
+def worth(probability: float, left: float, settings: Settings) -> float:
+    """What a call this morning is worth to a notice of that risk whose deadline is `left` days away."""
+    slack = left - settings.call_margin
+    if slack < 0:
+        return 0.05 * probability
+    return probability * settings.patience ** floor(slack)
+
+
 class SilenceModel:
     """Observes a library's mail and says whom to phone."""
 
@@ -139,8 +153,9 @@ class SilenceModel:
         """
         at = days(now)
         if self._book.ended >= self._fitted * 1.15 + 15:
+            rounds = ROUNDS if self._fitted else FIRST_ROUNDS
             self._fitted = self._book.ended
-            for _ in range(2):
+            for _ in range(rounds):
                 refit(self._book, self._beliefs, at, self._watch.kin)
                 self._watch.rebuild(at)
         self._watch.follow(at)
@@ -152,16 +167,46 @@ class SilenceModel:
         """All provider alerts so far, oldest first."""
         return tuple(self._alerts)
 
+    def recall(self, alert: Alert) -> None:
+        """An alert of an earlier run, before the first `refresh`: what it told is no news any more."""
+        self._alerts.append(alert)
+        self._watch.recall(alert)
+
+    def levels(self, now: datetime) -> list[Alert]:
+        """Domains that lose much mail and did so from the first: as of the last refresh, told every time."""
+        return self._watch.levels(now, days(now))
+
+    def suspect(self, alert: Alert, now: datetime) -> Suspect:
+        """Whose change an alert looks like by now: others may have followed since it was raised."""
+        return self._watch.suspect(alert, days(now))
+
+    def weeks(self, now: datetime, count: int = 26) -> list[Week]:
+        """What each domain's mail of the last weeks shows, and what it would show if nothing were lost."""
+        return self._watch.weeks(days(now), count)
+
+    def waiting(self, now: datetime) -> list[Risk]:
+        """The risk of every notice that waits, in no order."""
+        at = days(now)
+        return [self._risk(notice, at) for notice in self._book.open.values()]
+
+    def lapses_at(self, notice_id: str) -> datetime | None:
+        """When a waiting notice's first hold lapses, in UTC; None if nobody knows. Raises NotFound."""
+        deadline = self._notice(notice_id).deadline
+        return None if deadline is None else _time(deadline, UTC)
+
     def losses(self) -> dict[str, float]:
         """The share of mail that each domain loses without a word, as of the last refresh."""
         return dict(self._beliefs.loss_at)
 
     def risk(self, notice_id: str, now: datetime) -> Risk:
         """The risk of one notice; zero if it holds nothing or is over. Raises NotFound."""
+        return self._risk(self._notice(notice_id), days(now))
+
+    def _notice(self, notice_id: str) -> Notice:
         notice = self._book.notices.get(notice_id)
         if notice is None:
             raise NotFound(f"no notice {notice_id}")
-        return self._risk(notice, days(now))
+        return notice
 
     def worklist(self, now: datetime, limit: int | None = 40) -> list[Call]:
         """Waiting notices in the order in which they deserve a call, as of the last refresh."""
@@ -172,24 +217,20 @@ class SilenceModel:
                 continue
             risk = self._risk(notice, at)
             if risk.probability >= self.settings.least_risk:
-                rows.append((self._worth(risk.probability, notice.deadline - at), notice, risk))
+                rows.append((worth(risk.probability, notice.deadline - at, self.settings), notice, risk))
         rows.sort(key=lambda row: (-row[0], row[1].deadline, row[1].id))
         return [
-            Call(rank, n.id, n.patron, r.probability, worth, _time(n.deadline, now.tzinfo), r.reasons)
-            for rank, (worth, n, r) in enumerate(rows[:limit], 1)
+            Call(rank, n.id, n.patron, r.probability, value, _time(n.deadline, now.tzinfo), r.reasons)
+            for rank, (value, n, r) in enumerate(rows[:limit], 1)
         ]
-
-    def _worth(self, probability: float, left: float) -> float:
-        slack = left - self.settings.call_margin
-        if slack < 0:
-            return 0.05 * probability
-        return probability * self.settings.patience ** floor(slack)
 
     def _risk(self, notice: Notice, now: float) -> Risk:
         before = self._beliefs.unseen_before(self._book, notice, now)
         w = unseen(before, self._beliefs.ratio(notice, now))
         if notice.deadline is None or notice.ended is not None:
             return Risk(notice.id, 0.0, w, ())
+        if notice.knows:
+            return Risk(notice.id, 0.0, w, (RiskReason.TOLD,))
         habit = self._beliefs.habit(self._book, notice.patron, now, skip=notice)
         lapse = self._beliefs.curves.lapse_if_unseen(notice, now, habit)
         return Risk(notice.id, w * lapse, w, tuple(sorted(self._reasons(notice, habit, now), key=_order)))
@@ -236,9 +277,9 @@ class SilenceModel:
             notice = other.notice
             if notice.confirmed is not None or self._beliefs.ratio(notice, now) > 1.0:
                 found.add(RiskReason.CAME_BEFORE)
-            elif other.failure not in (None, Failure.OURS):
+            elif other.failure not in (None, Failure.OURS, Failure.UNSENT):
                 found.add(RiskReason.FAILED_BEFORE)
-            elif notice.how is Ending.LAPSED and other.failure is None:
+            elif notice.fate is Ending.LAPSED and other.failure is None:
                 found.add(RiskReason.LAPSED_BEFORE)
             elif notice.kind is Kind.REGISTRATION_CHANGED and self._beliefs.ratio(notice, now) < -0.3:
                 found.add(RiskReason.NEVER_CONFIRMED)
@@ -250,6 +291,7 @@ REFUSALS: Final = {
     Failure.FILTERED: RiskReason.REFUSED_FILTER,
     Failure.SOFT: RiskReason.REFUSED_OTHER,
     Failure.OURS: RiskReason.REFUSED_OTHER,
+    Failure.UNSENT: RiskReason.NOT_SENT,
 }
 
 _ORDER: Final = {reason: i for i, reason in enumerate(RiskReason)}

@@ -90,8 +90,8 @@ class Beliefs:
         failure = delivery.failure
         if failure is None or delivery.notice.confirmed is not None:
             return heard
-        # our own fault: this mail never came near the address
-        return belief if failure is Failure.OURS else max(belief, heard, MEMORY[failure])
+        # our own fault, or nothing sent: no mail came near the address
+        return max(belief, heard, MEMORY[failure]) if failure in MEMORY else belief
 
     def deaf_before(self, book: Book, delivery: Delivery, now: float, *, later: bool = False) -> float:
         """The belief that the address of a delivery was deaf then, from all earlier mail to it.
@@ -152,6 +152,6 @@ def visit_share(notice: Notice, w: float, curves: Curves) -> tuple[float, float]
     looked = notice.looked is not None and notice.looked <= end
     age = max((notice.looked if looked and notice.looked is not None else end) - notice.sent, 0.0)
     came = 0.0
-    if not looked and notice.how is Ending.COLLECTED:
+    if not looked and notice.fate is Ending.COLLECTED:
         came = 1 - (1 - w) * curves.owed_to_mail(age)
     return came, curves.anyway.until(age)

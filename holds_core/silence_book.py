@@ -26,6 +26,7 @@ from holds_core.observations import (
     NeverGot,
     Observation,
     PatronSeen,
+    Told,
 )
 
 
@@ -70,10 +71,13 @@ class Notice:
     sent: float
     holds: tuple[str, ...] = ()
     deadline: float | None = None
+    asks: bool = True  # a press or an answer is asked for
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     confirmed: float | None = None
     denied: float | None = None
     looked: float | None = None  # first sight of the patron while the hold waited
+    told_at: float | None = None  # staff told the patron: what comes after teaches nothing
+    knows: bool = False  # staff reached the patron in person
     ended: float | None = None
     how: Ending | None = None
     # what the model has worked out since the last refit; None: to be worked out
@@ -86,13 +90,20 @@ class Notice:
         return self.confirmed is not None or any(d.failure is None for d in self.deliveries.values())
 
     @property
+    def fate(self) -> Ending | None:
+        """How it ended, as far as that may be owed to the mail."""
+        if self.told_at is not None and (self.ended is None or self.told_at < self.ended):
+            return None
+        return self.how
+
+    @property
     def told(self) -> bool:
         """Whether its end teaches anything."""
         return self.how is not Ending.UNKNOWN
 
 
 # Of several failures at one instant the gravest stands, so that the order of reports cannot matter.
-GRAVITY = {Failure.OURS: 0, Failure.SOFT: 1, Failure.FILTERED: 2, Failure.UNKNOWN: 3}
+GRAVITY = {Failure.UNSENT: 0, Failure.OURS: 1, Failure.SOFT: 2, Failure.FILTERED: 3, Failure.UNKNOWN: 4}
 
 
 class Book:
@@ -111,6 +122,8 @@ class Book:
         self._ends: dict[str, list[tuple[float, int, Ending]]] = defaultdict(list)
         self._moved: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self._sights: dict[str, list[float]] = defaultdict(list)
+        self._told: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+        self._due: dict[str, float] = {}
         self._early: dict[str, list[Observation]] = defaultdict(list)
 
     @singledispatchmethod
@@ -125,6 +138,7 @@ class Book:
             notice = self._new(seen, sent)
         delivery = self._delivery(notice, seen, sent)
         delivery.mistyped = delivery.mistyped or seen.mistyped
+        notice.asks = notice.asks or seen.asks
         if seen.failure is None:
             delivery.accepted_at = max(sent, delivery.accepted_at or sent)
         else:
@@ -135,11 +149,12 @@ class Book:
 
     def _new(self, seen: Mailed, sent: float) -> Notice:
         deadline = days(seen.deadline) if seen.deadline else None
-        notice = Notice(seen.notice_id, seen.kind, seen.patron_id, sent, seen.hold_ids, deadline)
+        notice = Notice(seen.notice_id, seen.kind, seen.patron_id, sent, seen.hold_ids, deadline, seen.asks)
         self.notices[notice.id] = notice
         self.patrons[notice.patron].append(notice)
         if notice.kind is Kind.HOLD_READY:
             self.open[notice.id] = notice
+            self._tell(notice)
             for hold in notice.holds:
                 self._by_hold[hold].append(notice)
             self._look(notice)
@@ -191,6 +206,12 @@ class Book:
             self._look(notice)
 
     @add.register
+    def _(self, seen: Told) -> None:
+        insort(self._told[seen.patron_id], (days(seen.at), seen.reached))
+        for notice in self.patrons.get(seen.patron_id, ()):
+            self._tell(notice)
+
+    @add.register
     def _(self, seen: HoldEnded) -> None:
         # at one instant: collected, lapsed, unknown, in this order of what teaches more
         rank = (Ending.COLLECTED, Ending.LAPSED, Ending.UNKNOWN).index(seen.how)
@@ -226,6 +247,16 @@ class Book:
             notice.looked = sights[i] if i < len(sights) else None
             self._touch(notice)
 
+    def _tell(self, notice: Notice) -> None:
+        """Staff told the patron while this notice's holds waited."""
+        if notice.kind is not Kind.HOLD_READY:
+            return
+        after = [(at, reached) for at, reached in self._told.get(notice.patron, ()) if at >= notice.sent]
+        if after:
+            notice.told_at = after[0][0]
+            notice.knows = any(reached for _, reached in after)
+            self._touch(notice)
+
     def _end(self, notice: Notice) -> None:
         """A notice ends when the patron came for one of its holds, or when all have left the shelf."""
         ends = [end for hold in notice.holds if (end := self._first_end(hold, notice.sent))]
@@ -250,10 +281,12 @@ class Book:
         return None
 
     def _extend(self, notice: Notice) -> None:
-        """The earliest of its holds' latest deadlines."""
-        last = [self._moved[hold][-1][1] for hold in notice.holds if self._moved.get(hold)]
-        if last:
-            notice.deadline = min(last)
+        """The earliest of its holds' latest deadlines; of a hold that was not extended, the mail's own."""
+        moved = [self._moved[hold][-1][1] for hold in notice.holds if self._moved.get(hold)]
+        if not moved:
+            return
+        own = self._due.setdefault(notice.id, notice.deadline if notice.deadline is not None else max(moved))
+        notice.deadline = min(moved if len(moved) == len(notice.holds) else [own, *moved])
 
 
 def _fail(delivery: Delivery, at: float, failure: Failure) -> None:

@@ -79,19 +79,23 @@ class Curves:
 
     def _unsaid_ratio(self, notice: Notice, now: float) -> float:
         if notice.kind is Kind.REGISTRATION_CHANGED:
-            return -self.registration.until(min(max(now - notice.sent, 0.0), WATCHED))
+            return -self.registration.until(min(max(now - notice.sent, 0.0), WATCHED)) if notice.asks else 0.0
         if notice.kind is not Kind.HOLD_READY or not notice.told:
             return 0.0
         return self._hold_ratio(notice, now)
+
+    def _silence(self, notice: Notice, age: float) -> float:
+        """How strongly silence until this age speaks against "seen"; nobody presses where nothing asks."""
+        return self.silence.until(age) - (0.0 if notice.asks else self.press.until(age))
 
     def _hold_ratio(self, notice: Notice, now: float) -> float:
         end = watched_until(notice, now)
         if notice.looked is not None and notice.looked <= end:
             age = notice.looked - notice.sent
-            return log(self.look_seen.at(age) / self.look_unseen.at(age)) - self.silence.until(age)
+            return log(self.look_seen.at(age) / self.look_unseen.at(age)) - self._silence(notice, age)
         age = max(end - notice.sent, 0.0)
-        silence = -self.silence.until(age)
-        if notice.how is Ending.COLLECTED:
+        silence = -self._silence(notice, age)
+        if notice.fate is Ending.COLLECTED:
             return silence - log(1.0 - self.owed_to_mail(age))
         return silence
 
@@ -125,6 +129,7 @@ class Curves:
 
 
 def watched_until(notice: Notice, now: float) -> float:
-    """The end of what was observed of a hold's waiting: its end, its deadline, or now."""
+    """The end of what was observed of a hold's waiting: its end, its deadline, staff's word, or now."""
     end = now if notice.ended is None else min(now, notice.ended)
+    end = end if notice.told_at is None else min(end, notice.told_at)
     return end if notice.deadline is None else max(min(end, notice.deadline), notice.sent)

@@ -68,12 +68,12 @@ class Tally:
         if notice.looked is not None and notice.looked <= end:
             since = end - notice.looked
             self.after.exposed(since, 1.0)
-            if notice.how is Ending.COLLECTED:
+            if notice.fate is Ending.COLLECTED:
                 self.after.happened(since, 1.0)
             age = notice.looked - notice.sent
             self.look_seen.happened(age, 1 - w)
             self.look_unseen.happened(age, w)
-        elif notice.how is Ending.COLLECTED:
+        elif notice.fate is Ending.COLLECTED:
             self.seen.happened(age, 1 - w)
             self.anyway.happened(age, w)
         self.seen.exposed(age, 1 - w)
@@ -83,6 +83,8 @@ class Tally:
         self.look_unseen.exposed(age, w)
 
     def _pressed(self, notice: Notice, w: float, age: float) -> None:
+        if not notice.asks:
+            return
         pressed = None if notice.confirmed is None else notice.confirmed - notice.sent
         if pressed is not None and 0 <= pressed <= age:
             self.press.exposed(pressed, 1.0)
@@ -193,7 +195,7 @@ def refit(book: Book, beliefs: Beliefs, now: float, kin: Kin) -> None:
     curves = beliefs.curves
     for notice in book.notices.values():
         w = weights[notice.id]
-        if notice.kind is Kind.REGISTRATION_CHANGED and notice.reached:
+        if notice.kind is Kind.REGISTRATION_CHANGED and notice.reached and notice.asks:
             tally.registration_mail(notice, w, now)
         elif notice.kind is Kind.HOLD_READY and notice.told:
             person = beliefs.habit(book, notice.patron, now)

@@ -12,6 +12,7 @@ class RiskReason(StrEnum):
     REFUSED_USER = "refused_user"
     REFUSED_FILTER = "refused_filter"
     REFUSED_OTHER = "refused_other"
+    NOT_SENT = "not_sent"
     NEVER_GOT = "never_got"
     PROVIDER_SILENT = "provider_silent"
     NO_SIGN = "no_sign"
@@ -21,6 +22,7 @@ class RiskReason(StrEnum):
     TYPO = "typo"
     RARE_VISITOR = "rare_visitor"
     TOO_LATE = "too_late"
+    TOLD = "told"
     CONFIRMED = "confirmed"
     SEEN_SINCE = "seen_since"
     CAME_BEFORE = "came_before"
@@ -39,6 +41,10 @@ SENTENCES: Final[dict[RiskReason, tuple[str, str]]] = {
         "The mail was refused by the patron's own mail filter.",
     ),
     _R.REFUSED_OTHER: ("メールは届かずに戻ってきました。", "The mail came back undelivered."),
+    _R.NOT_SENT: (
+        "送れるメールアドレスがなく、お知らせを送っていません。",
+        "No mail was sent: there is no address that can be used.",
+    ),
     _R.NEVER_GOT: (
         "「メールが届いていない」と利用者の方からお申し出がありました。",
         "The patron told us that this mail never came.",
@@ -72,6 +78,7 @@ SENTENCES: Final[dict[RiskReason, tuple[str, str]]] = {
         "取置期限まで日がなく、お電話をしても間に合わないおそれがあります。",
         "The deadline is so near that a call may come too late.",
     ),
+    _R.TOLD: ("職員からの連絡がついています。", "Staff have reached the patron."),
     _R.CONFIRMED: ("メールの到着が確認されています。", "A person confirmed this mail."),
     _R.SEEN_SINCE: (
         "送信後に、ホームページの利用または来館がありました。",
@@ -86,6 +93,6 @@ SENTENCES: Final[dict[RiskReason, tuple[str, str]]] = {
 """(Japanese, English)."""
 
 RAISES: Final = frozenset(
-    set(RiskReason) - {_R.CONFIRMED, _R.SEEN_SINCE, _R.CAME_BEFORE, _R.FREQUENT_VISITOR}
+    set(RiskReason) - {_R.TOLD, _R.CONFIRMED, _R.SEEN_SINCE, _R.CAME_BEFORE, _R.FREQUENT_VISITOR}
 )
 """Reasons for a call; the others speak against one."""

@@ -36,6 +36,9 @@ SOFT_LIMIT = 3
 Windows made for mailing lists (a bounce a day) never fill up with a library's rare mail."""
 UNANSWERED_LIMIT = 2
 
+_WEAK = (Sign.WROTE, Sign.COLLECTED)
+"""Signs that end doubts and never a failure: a forged sender, or news from the OPAC, could be behind them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -69,8 +72,11 @@ def judge(evidence: Iterable[Evidence]) -> Judgement:
     doubts = _doubts(since, patron_failures)
     if doubts:
         return Judgement(Standing.DOUBTFUL, doubts, proven)
-    if proven or any(item.sign is Sign.COLLECTED for item in history):
-        return Judgement(Standing.REACHABLE, ("sign_of_life",) if proven else ("collected",), proven)
+    if proven:
+        return Judgement(Standing.REACHABLE, ("sign_of_life",), proven)
+    for sign in _WEAK:
+        if any(item.sign is sign for item in history):
+            return Judgement(Standing.REACHABLE, (sign.value,), proven)
     return Judgement(Standing.UNPROVEN, (), proven)
 
 
@@ -96,7 +102,7 @@ def _repeated_soft(failures: list[Evidence]) -> str | None:
 
 def _doubts(since: list[Evidence], failures: list[Evidence]) -> tuple[str, ...]:
     doubts: list[str] = []
-    collected = [item.at for item in since if item.sign is Sign.COLLECTED]
+    collected = [item.at for item in since if item.sign in _WEAK]
     last_collected = max(collected, default=None)
     later = [item for item in since if last_collected is None or item.at > last_collected]
     if any(item.sign is Sign.STAFF_NEVER_GOT for item in later):

@@ -12,6 +12,7 @@ has neither 0 nor 1, which people misread when they type a link from paper.
 from __future__ import annotations
 
 import hmac
+from base64 import b32encode
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -37,6 +38,7 @@ class Purpose(StrEnum):
     RETURN_PATH = "return_path"
     CONFIRM = "confirm"
     NOT_ME = "not_me"
+    CANARY = "canary"  # the number is a canary mail's, not a delivery's
 
 
 class ReturnPathMode(StrEnum):
@@ -133,20 +135,30 @@ def return_path(mode: ReturnPathMode, token: str, domain: str, mailbox: str = ""
     return f"{local}@{domain}"
 
 
+def answer_address(address: str, token: str) -> str:
+    """The confirmation address of one mail: `kakunin@library` -> `kakunin+token@library` (RFC 5233 section 1).
+
+    Where the local part would exceed 64 octets it stays as it is, and the sender must tell who answers.
+    """
+    local, _, domain = address.rpartition("@")
+    longer = f"{local}+{token}"
+    return f"{longer}@{domain}" if len(longer.encode()) <= MAX_LOCAL_PART else address
+
+
 def _mac(key: bytes, purpose: Purpose, delivery_id: int) -> str:
     # The purpose's length is open, but no purpose holds a space and the number holds digits alone, so
     # that no two pairs give the same bytes.
     digest = hmac.digest(key, b"todoku %s %d" % (purpose.encode(), delivery_id), "sha256")
-    return _number(int.from_bytes(digest[:10]), MAC_LENGTH)
+    return b32encode(digest[:10]).decode().lower()  # 80 bits: 16 letters, no padding
 
 
-def _number(value: int, width: int = 1) -> str:
-    """A number in base 32, most significant digit first, filled to `width` with zeros ("a")."""
+def _number(value: int) -> str:
+    """A number in base 32, most significant digit first."""
     letters = []
     while value:
         value, digit = divmod(value, 32)
         letters.append(_ALPHABET[digit])
-    return "".join(reversed(letters)).rjust(width, _ALPHABET[0])
+    return "".join(reversed(letters))
 
 
 def _parse_number(text: str) -> int | None:

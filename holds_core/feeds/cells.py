@@ -146,6 +146,11 @@ CONTACT = {
     "post": ("post", "letter", "郵便", "郵送", "はがき", "ハガキ"),
     "none": ("none", "不要", "連絡不要", "なし"),
 }
+TITLES = {
+    "full": ("full", "全体", "全部", "表示"),
+    "short": ("short", "冒頭", "一部"),
+    "none": ("none", "非表示", "なし", "載せない"),
+}
 VIA = {"web": ("web", "opac", "インターネット", "ウェブ"), "desk": ("desk", "窓口", "カウンター")}
 BY = {"patron": ("patron", "利用者"), "library": ("library", "図書館", "館")}
 FLAG = {

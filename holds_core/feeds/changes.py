@@ -84,6 +84,11 @@ class Counts:
             self.changed += 1
             self.marked += change.marked
 
+    @property
+    def differ(self) -> bool:
+        """Whether there is anything to apply."""
+        return bool(self.added or self.lost or self.changed)
+
     def as_json(self) -> dict[str, int]:
         return asdict(self)
 
@@ -91,7 +96,7 @@ class Counts:
 def objections(counts: Counts, kind: Kind, guard: Guard) -> list[str]:
     """Why a file is not to be believed, with the figures; empty if it is."""
     found = []
-    if counts.old and not counts.new:
+    if (counts.old or counts.unread) and not counts.new:
         found.append(
             f"使える行が1つもありません (前回{counts.old:,}行)。 / "
             f"not one usable row (last time {counts.old:,})"
@@ -238,6 +243,11 @@ def _gone(change: Change, wording: Wording) -> list[ev.Event]:
         became = wording.when_gone.ready.value
     type_ = _TYPE_OF[Hold(became)]
     return [ev.HoldEvent(type=type_, id=wording.id(change.key, type_), at=wording.at, hold_id=change.key)]
+
+
+def is_open(row: Known) -> bool:
+    """Whether a hold was still open when it was seen last."""
+    return Hold(row.mark) in OPEN
 
 
 def is_silent(change: Change, kind: Kind) -> bool:

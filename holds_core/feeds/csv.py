@@ -119,17 +119,22 @@ def _decode(line: bytes, encoding: Encoding) -> str:
     return text
 
 
-def records(path: Path, encoding: Encoding, delimiter: str) -> Iterator[Record]:
-    """The file's rows in order; empty lines are passed over. `encoding` may be AUTO.
-
-    Raises BadInput if the file as a whole cannot be a snapshot (UTF-16, beyond MAX_SIZE).
-    """
+def check_size(path: Path) -> None:
+    """Before anything of a file is read. Raises BadInput beyond MAX_SIZE."""
     size = path.stat().st_size
     if size > MAX_SIZE:
         raise BadInput(
             f"ファイルが大きすぎます ({size / 1e6:,.0f} MB、上限 {MAX_SIZE / 1e6:,.0f} MB)。 / "
             f"the file is too large: {size / 1e6:,.0f} MB, at most {MAX_SIZE / 1e6:,.0f} MB"
         )
+
+
+def records(path: Path, encoding: Encoding, delimiter: str) -> Iterator[Record]:
+    """The file's rows in order; empty lines are passed over. `encoding` may be AUTO.
+
+    Raises BadInput if the file as a whole cannot be a snapshot (UTF-16, beyond MAX_SIZE).
+    """
+    check_size(path)
     known = sniff(path) if encoding is Encoding.AUTO else encoding
     with path.open("rb") as file:
         yield from _Splitter(_decoded(file, known, delimiter), delimiter)
@@ -163,7 +168,9 @@ def _decoded(file: BinaryIO, encoding: Encoding, delimiter: str) -> Iterator[_Li
             column = text.count(delimiter, 0, text.index("\0")) + 1
             yield _Line(number, text.replace("\0", ""), Fault(number, column, "", *_NUL))
         elif encoding is Encoding.CP932 and _is_stray_utf_8(line):
-            yield _Line(number, line.decode(), Fault(number, 0, "", *_MIXED))
+            first = next(place for place, octet in enumerate(line) if octet > 0x7F)
+            column = line.count(delimiter.encode(), 0, first) + 1
+            yield _Line(number, line.decode(), Fault(number, column, "", *_MIXED))
         else:
             yield _Line(number, text)
 

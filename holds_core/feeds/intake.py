@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from holds_core.address_checks import AddressDoubt
 from holds_core.errors import BadInput, TodokuError
 from holds_core.events import Event
 from holds_core.feeds.wire import parse_line
 from holds_core.ledger import outbox, registry
-from holds_core.ledger.registry import Applied, EventRules
+from holds_core.ledger.decisions import Verdict, What
+from holds_core.ledger.event_rules import Applied, EventRules
 from holds_core.ledger.session import REFUSED, Ledger, Transaction
 
 CHUNK = 200
@@ -46,6 +48,10 @@ class ImportReport:
     held: int = 0
     failed: list[Finding] = field(default_factory=list)
     conflicts: list[Finding] = field(default_factory=list)
+    verdicts: dict[int, tuple[Verdict, ...]] = field(default_factory=dict)
+    """By line: what our rules decided of a request, or warned of."""
+    doubts: dict[int, tuple[AddressDoubt, ...]] = field(default_factory=dict)
+    """By line: what is probably wrong with new addresses; warnings, never errors."""
 
     def add(self, other: ImportReport) -> None:
         """Counts another part of the same run in."""
@@ -56,6 +62,22 @@ class ImportReport:
         self.held += other.held
         self.failed += other.failed
         self.conflicts += other.conflicts
+        self.verdicts |= other.verdicts
+        self.doubts |= other.doubts
+
+    @property
+    def objections(self) -> list[Finding]:
+        """The verdicts that a person should read: warnings and refusals."""
+        verdicts = [
+            Finding(line, "", "warning" if verdict.what is What.WARNED else "refused", str(verdict))
+            for line, found in self.verdicts.items()
+            for verdict in found
+            if verdict.refusal is not None
+        ]
+        doubts = [
+            Finding(line, "", "warning", str(doubt)) for line, found in self.doubts.items() for doubt in found
+        ]
+        return sorted([*verdicts, *doubts], key=lambda finding: finding.line)
 
     def count(self, line: int, event_id: str, applied: Applied) -> None:
         match applied.outcome:
@@ -68,6 +90,10 @@ class ImportReport:
             case _:
                 self.applied += 1
         self.notices += len(applied.notices)
+        if applied.verdicts:
+            self.verdicts[line] = applied.verdicts
+        if applied.doubts:
+            self.doubts[line] = applied.doubts
 
 
 @dataclass(frozen=True, slots=True)

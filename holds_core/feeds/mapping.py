@@ -19,6 +19,7 @@ from holds_core.feeds.cells import (
     BY,
     CONTACT,
     FLAG,
+    TITLES,
     VIA,
     BadCell,
     Convert,
@@ -113,6 +114,7 @@ def _patron_fields(words: Words, default_contact: str) -> list[_Field]:
         _Field("guardian_id", "guardian_id", identifier),
         _Field("branch", "branch", identifier),
         _Field("language", "language", text_of(40), ""),
+        _Field("title_policy", "title_policy", one_of(table(TITLES, {}), "書名の表示", "titles in mail"), ""),
         _Field("provisional", "provisional", flag, False),
         _Field("overdue", "overdue", flag, False),
     ]
@@ -182,6 +184,11 @@ class Mapper:
                 f"見出し「{names}」の列が2つ以上あります。 / more than one column is headed {', '.join(clash)}"
             )
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """The column of the ids, counted from 1, and its heading."""
+        return self._key + 1, self._heading[self._key]
+
     def read(self, record: Record) -> Reading:
         """What the record says."""
         cells = record.cells
@@ -194,7 +201,11 @@ class Mapper:
         faults: list[Fault] = []
         for field, places in self._fields:
             try:
-                said[field.name] = self._value(field, places, cells)
+                # nearly all fields have one column, and there are millions of cells
+                if len(places) == 1 and not field.several and (text := cells[places[0]].strip()):
+                    said[field.name] = field.convert(text)
+                else:
+                    said[field.name] = self._value(field, places, cells)
             except BadCell as error:
                 place = next((p for p in places if cells[p].strip()), places[0])
                 ja, en = error.args
@@ -224,11 +235,14 @@ class Mapper:
             return ""
 
     def _misfit(self, record: Record) -> Fault:
+        """Too many cells or too few; the place is the first that is too many, or that is missing."""
         found, wanted = len(record.cells), self._width
+        surplus = (place for place, cell in enumerate(record.cells) if place >= wanted and cell)
+        at = found if found < wanted else next(surplus)
         return Fault(
             record.line,
-            0,
-            "",
+            at + 1,
+            self._heading[at] if at < wanted else "",
             f"列が{found:,}個あります (見出しは{wanted:,}個)。",
             f"{found:,} columns, the heading has {wanted:,}",
         )
@@ -240,9 +254,12 @@ class Mapper:
 
 
 def kind_of(snapshot: Snapshot, heading: Sequence[str]) -> Kind | None:
-    """What a file is by its heading: only holds have the heading of hold ids."""
+    """What a file is by its heading: only holds have ids of holds, and states. One that has either under a heading
+    that the settings do not name is a file of holds too, of which the mapper says what it lacks.
+    """
     names = {cell.strip() for cell in heading}
-    if (snapshot.holds.columns.hold_id or "hold_id") in names:
+    columns = snapshot.holds.columns
+    if not names.isdisjoint({"hold_id", columns.hold_id, columns.state} - {None}):
         return Kind.HOLDS
     return Kind.PATRONS if (snapshot.patrons.columns.patron_id or "patron_id") in names else None
 
@@ -268,16 +285,16 @@ def _row(kind: Kind, line: int, said: dict[str, Any]) -> Row:
     if kind is Kind.PATRONS:
         watched = (said.get("emails"), said.get("provisional"))
         rest = [item for item in said.items() if item[0] not in _WATCHED]
-        return Row(said["patron_id"], line, _digest(watched), "", _digest(rest), _encode(said))
+        return Row(said["patron_id"], line, digest_of(watched), "", digest_of(rest), _encode(said))
     state = said["state"]
     until = (said.get("deadline") or "") if state is Hold.READY else ""
     rest = [item for item in said.items() if item[0] not in _WATCHED]
-    return Row(said["hold_id"], line, state.value, until, _digest(rest), _encode(said))
+    return Row(said["hold_id"], line, state.value, until, digest_of(rest), _encode(said))
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _digest(value: object) -> str:
+def digest_of(value: object) -> str:
     """96 bits: enough that no change goes unseen, and nothing that could be read back."""
     return hashlib.blake2b(repr(value).encode("utf-8", "replace"), digest_size=12).hexdigest()

@@ -10,7 +10,7 @@ from holds_core.feeds.changes import Change, Counts
 from holds_core.feeds.faults import Fault
 from holds_core.feeds.mapping import Kind
 from holds_core.feeds.staging import Tally
-from holds_core.ledger.registry import Applied
+from holds_core.ledger.event_rules import Applied
 
 _KEPT = 200
 _KIND = {Kind.PATRONS: "利用者 patrons", Kind.HOLDS: "予約 holds"}

@@ -55,6 +55,7 @@ class Staging:
 
     def __init__(self) -> None:
         self.tally = Tally()
+        self._key = (0, "")
         # no name: on disk beyond the cache, unlinked from the start; the threads take turns
         self._store = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -16000"):
@@ -88,6 +89,7 @@ class Staging:
                 "line 1: the heading has neither hold nor patron ids; see columns in feeds.snapshots"
             )
         mapper = Mapper(snapshot, kind, heading, default_contact)
+        self._key = mapper.key
         for record in lines:
             self._take(record, mapper.read(record))
             self.tally.rows += 1
@@ -98,20 +100,24 @@ class Staging:
 
     def _take(self, record: Record, reading: Reading) -> None:
         if reading.row is not None:
-            self._put(reading.row, odd=reading.odd)
-            return
-        for fault in reading.faults:
+            self.put(reading.row, odd=reading.odd)
+        else:
+            self.set_aside(reading.key, reading.faults, record.line)
+
+    def set_aside(self, key: str, faults: Iterable[Fault], line: int = 0) -> None:
+        """A row that cannot be used. With an empty `key` nobody knows whose it was."""
+        for fault in faults:
             self.tally.faults.add(fault)
         self.tally.unread += 1
-        if not reading.key:
+        if not key:
             self.tally.nameless += 1
             return
         self._store.execute(
-            "INSERT INTO staged VALUES (?, ?, '', '', '', '', 1) ON CONFLICT DO NOTHING",
-            (reading.key, record.line),
+            "INSERT INTO staged VALUES (?, ?, '', '', '', '', 1) ON CONFLICT DO NOTHING", (key, line)
         )
 
-    def _put(self, row: Row, *, odd: bool) -> None:
+    def put(self, row: Row, *, odd: bool) -> None:
+        """One row. Of two with the same key and other values neither counts."""
         values = (row.key, row.line, row.mark, row.until, row.digest, row.fields)
         # a damaged row may have been taken for this one: the good row is the better witness
         new = self._store.execute(
@@ -125,6 +131,19 @@ class Staging:
             self.tally.odd += odd
         else:
             self._repeated(row)
+
+    def put_latest(self, row: Row) -> None:
+        """One row; of two with the same key the later counts: a list that changes while it is paged through
+        may show a record twice.
+        """
+        values = (row.key, row.line, row.mark, row.until, row.digest, row.fields)
+        new = self._store.execute(
+            "INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING", values
+        )
+        if new.rowcount:
+            self.tally.good += 1
+        else:
+            self._store.execute("REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?, 0)", values)
 
     def _repeated(self, row: Row) -> None:
         """A second row of one id. If both say the same the first counts, else neither does."""
@@ -141,7 +160,13 @@ class Staging:
                 f"{line}行目と番号が同じで内容が違います。どちらも使いません。",
                 f"the same id as line {line} with other values; neither is used",
             )
-        self.tally.faults.add(Fault(row.line, 0, "", *fault))
+        self.tally.faults.add(Fault(row.line, *self._key, *fault))
+
+    def reword(self, rows: Iterable[Row]) -> None:
+        """Gives rows that are there already other fields; what is compared stays."""
+        self._store.executemany(
+            "UPDATE staged SET fields = ? WHERE key = ?", [(row.fields, row.key) for row in rows]
+        )
 
     def page(self, after: str, limit: int) -> Page:
         """The next rows whose keys come after `after`, to be compared: without their fields."""

@@ -25,7 +25,7 @@ from pydantic import (
 
 from holds_core import events as ev
 from holds_core.errors import BadInput
-from holds_core.patrons import clean_text
+from holds_core.patrons import clean_text, same_entry
 
 MAX_LINE = 64 * 1024
 
@@ -111,6 +111,7 @@ class PatronIn(_PatronWire):
     guardian_id: Identifier | None = None
     branch: Identifier | None = None
     language: Word | None = None
+    title_policy: ev.TitlePolicy | None = None
     provisional: bool | None = None
     overdue: bool | None = None
 
@@ -132,6 +133,14 @@ class PatronIn(_PatronWire):
 class EmailChangedIn(_PatronWire):
     type: Literal["patron.email_changed"]
     email: Emails
+    email_again: Emails | None = None
+    """What the patron typed the second time, where the form asks twice. Compared, never stored."""
+
+    @model_validator(mode="after")
+    def _typed_alike(self) -> EmailChangedIn:
+        if self.email_again is not None and not same_entry(self.email, self.email_again):
+            raise ValueError("the second entry of the address differs from the first; nothing was changed")
+        return self
 
     def event(self) -> ev.EmailChanged:
         return ev.EmailChanged(id=self.id, at=self.at, patron_id=self.patron_id, emails=self.email)
@@ -237,15 +246,38 @@ def parse(data: Any) -> ev.Event:
     """A decoded JSON object -> event. Raises BadInput."""
     if not isinstance(data, dict):
         raise BadInput("an event is a JSON object with id, at and type")
-    for secret in ("password", "new_password", "old_password"):
-        if secret in data:
-            raise BadInput(f"{secret} must not be sent: passwords are never accepted or stored")
+    if secret := _password_field(data):
+        raise BadInput(f"{secret} must not be sent: passwords are never accepted or stored")
     try:
         return _adapter.validate_python(data).event()
     except ValidationError as error:
         raise BadInput("; ".join(dict.fromkeys(_sentences(error)))) from None
     except (BadInput, ValueError, OverflowError) as error:
         raise BadInput(str(error)) from None
+
+
+_PASSWORD = re.compile(r"pass_?-?(word|wd|phrase|code)|^pwd$|^pin$|パスワード|暗証", re.IGNORECASE)
+
+
+def _password_field(data: Any) -> str:
+    """The first field, however deep, that is called something like a password; "" if there is none.
+
+    A name that is no plain word may hold the password itself by a slip, and is not repeated.
+    """
+    waiting = [data]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            for name in found:
+                if isinstance(name, str) and _PASSWORD.search(name):
+                    return name if name in _PLAIN_NAMES else "password"
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
+    return ""
+
+
+_PLAIN_NAMES = frozenset({"password", "new_password", "old_password", "passwd", "pwd", "pin", "パスワード"})
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -1,4 +1,4 @@
-"""A reader's answer on the confirmation page: what a delivery asks, and the answer as evidence.
+"""A reader's answer, on the confirmation page or by empty mail: what a delivery asks, the answer as evidence.
 
 Enters a delivery's number, which a signed token has vouched for; leaves what the page may know of it. That
 is never a name, an address or a hold. All functions work inside the caller's transaction.
@@ -7,7 +7,7 @@ is never a name, an address or a hold. All functions work inside the caller's tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import sqlalchemy as sa
@@ -19,6 +19,16 @@ from holds_core.ledger.observations import Observation, observe
 from holds_core.notices import Kind
 
 SOURCE = "page"
+
+VALID_FOR = timedelta(days=60)
+"""A token lives this long after its delivery was made: longer than any hold waits, and an answer that
+comes later says nothing of the address today."""
+
+ASKING = (Kind.REGISTRATION_CHANGED, Kind.HOLD_READY)
+"""Notices that may ask for an answer."""
+
+RECENT = timedelta(days=7)
+"""An empty mail that names no notice answers those of the last days; a batch may bring a family several."""
 
 Answer = Literal[Sign.CONFIRMED, Sign.NOT_ME]
 
@@ -47,7 +57,7 @@ async def asked(connection: AsyncConnection, delivery_id: int) -> Asked | None:
     ).first()
     if row is None:
         return None
-    prints = {_fingerprint(sign, delivery_id): sign for sign in _FINGERPRINTS}
+    prints = {fingerprint(sign, delivery_id): sign for sign in _FINGERPRINTS}
     found = await connection.scalars(
         sa.select(evidence.c.fingerprint).where(evidence.c.fingerprint.in_(list(prints)))
     )
@@ -59,9 +69,31 @@ async def answer(connection: AsyncConnection, delivery_id: int, sign: Answer, no
 
     Raises sqlalchemy.exc.NoResultFound if there is no such delivery.
     """
-    said = Observation(now, sign, SOURCE, _fingerprint(sign, delivery_id), delivery_id)
+    said = Observation(now, sign, SOURCE, fingerprint(sign, delivery_id), delivery_id)
     return await observe(connection, said, now)
 
 
-def _fingerprint(sign: Sign, delivery_id: int) -> str:
+def fingerprint(sign: Sign, delivery_id: int) -> str:
+    """The same for the page and for mail: one notice is confirmed once."""
     return f"{_FINGERPRINTS[sign]}:{delivery_id}"
+
+
+async def written_to(connection: AsyncConnection, address_key: str, now: datetime) -> list[int]:
+    """The deliveries that an empty mail from this address may answer, latest first: those handed over in
+    the last `RECENT`, else the latest that is still valid."""
+    sent = deliveries.c.handed_over_at
+    rows = (
+        await connection.execute(
+            sa.select(deliveries.c.delivery_id, sent)
+            .where(
+                deliveries.c.address_key == address_key,
+                deliveries.c.kind.in_(ASKING),
+                sent <= now,
+                sent >= now - VALID_FOR,
+            )
+            .order_by(sent.desc(), deliveries.c.delivery_id.desc())
+            .limit(50)
+        )
+    ).all()
+    recent = [row.delivery_id for row in rows if row.handed_over_at >= now - RECENT]
+    return recent or [row.delivery_id for row in rows[:1]]

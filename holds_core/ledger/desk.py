@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from holds_core.errors import Conflict
 from holds_core.holds import Hold
+from holds_core.ledger import snapshots, stakes
 from holds_core.ledger.cases import REASONS
 from holds_core.ledger.models import (
     case_actions,
@@ -31,8 +32,11 @@ from holds_core.ledger.models import (
     patron_addresses,
     patrons,
 )
-from holds_core.ledger.sql import insert_new
+from holds_core.ledger.sql import as_text, insert_new, words_in
+from holds_core.ledger.stakes import PatronRisk
 from holds_core.notices import Kind
+from holds_core.silence import Settings
+from holds_core.silence_reasons import RiskReason
 
 CLAIM_FOR = timedelta(minutes=10)
 """How long an opened row stays a person's own without another press."""
@@ -72,7 +76,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One open case as the list shows it. `shelf`: at which branch how many holds wait."""
+    """One open case as the list shows it. `shelf`: at which branch how many holds wait; `at_stake`: what the
+    risk model says of them, None before it was asked; `has_phone`: whether there is a number to ring."""
 
     case_id: int
     patron_id: str
@@ -88,6 +93,24 @@ class Case:
     view: View
     opened_at: datetime
     overdue: bool = False
+    at_stake: PatronRisk | None = None
+    contact: str = "email"
+    has_phone: bool = True
+
+    @property
+    def risk(self) -> float | None:
+        """The probability (0 to 1) that a hold lapses because its mail was not seen."""
+        return None if self.at_stake is None else self.at_stake.risk
+
+    @property
+    def risk_reasons(self) -> tuple[RiskReason, ...]:
+        """Why, heaviest first; their sentences are in `silence_reasons.SENTENCES`."""
+        return () if self.at_stake is None else self.at_stake.reasons
+
+    @property
+    def risk_word(self) -> tuple[str, str]:
+        """The risk as a word for the counter: Japanese, English."""
+        return ("", "") if self.risk is None else stakes.level(self.risk)
 
     def days_left(self, today: date) -> int | None:
         """Days from today to the deadline; 0 is the last day."""
@@ -106,59 +129,76 @@ def view_of(mark: Mark, hold_ids: Iterable[str], reasons: Iterable[str], today: 
     return View.DONE if mark.status is Status.REACHED else View.LATER
 
 
-_SHELF = 7
+COUNTER = Settings(call_margin=1.0)
+"""Whoever is told today can still come tomorrow: at the counter a hold's last chance is the day before, where
+`backtest` counts a call only two days before."""
+_SHELF = timedelta(days=7)
 _WEIGHT = {reason: place for place, reason in enumerate(REASONS)}
 
 
 def order(found: Iterable[Case], now: datetime) -> list[Case]:
-    """The order in which to phone: by days left, then by the weight of the reasons, then the oldest.
+    """The order in which to phone: that in which calls save most holds, as the model lists them.
 
-    `now` in the library's time zone. A case without a deadline (its mail was never sent, so no day was
-    named) is ranked as if its shelf time had begun when it was opened.
+    `now` in the library's time zone. Where calls are worth the same (nothing waits, say, and the patron
+    wrote back) by days left, then by the weight of the reasons, then the oldest.
     """
-    today = now.date()
 
-    def rank(case: Case) -> tuple[int, int, datetime, str]:
-        opened = case.opened_at.astimezone(now.tzinfo).date()
-        last = case.deadline or opened + timedelta(days=_SHELF)
+    def rank(case: Case) -> tuple[float, datetime, int, datetime, str]:
         weight = min((_WEIGHT.get(reason, len(_WEIGHT)) for reason in case.reasons), default=len(_WEIGHT))
-        return (max(0, (last - today).days), weight, case.opened_at, case.patron_id)
+        ends = _lapses(case, now)
+        stake = case.at_stake or stakes.assumed(case.reasons, case.hold_ids, ends)
+        return (-stake.worth(now, COUNTER), ends, weight, case.opened_at, case.patron_id)
 
     return sorted(found, key=rank)
 
 
+def _lapses(case: Case, now: datetime) -> datetime:
+    """The end of the case's last day. Without one (no mail was sent, so no day was named) it is taken as if
+    its shelf time had begun when it was opened."""
+    last = case.deadline or (case.opened_at.astimezone(now.tzinfo) + _SHELF).date()
+    return datetime.combine(last + timedelta(days=1), time(0), now.tzinfo)
+
+
 async def open_cases(connection: AsyncConnection, today: date) -> list[Case]:
-    """All open cases, in no order. Three questions, however many cases there are."""
+    """All open cases, in no order. Four questions, however many cases there are."""
     is_open = sa.select(cases.c.patron_id).where(cases.c.state == "open")
     shelf: dict[str, list[Any]] = {}
-    for row in await connection.execute(
+    waiting = await connection.execute(
         sa.select(holds.c.patron_id, holds.c.hold_id, holds.c.branch, holds.c.deadline)
         .where(holds.c.state == Hold.READY, holds.c.patron_id.in_(is_open))
         .order_by(holds.c.hold_id)
-    ):
+    )
+    for row in waiting.all():  # at once: row by row costs three times as much
         shelf.setdefault(row.patron_id, []).append(row)
     domains: dict[str, list[str]] = {}
-    for patron_id, key in await connection.execute(
+    written = await connection.execute(
         sa.select(patron_addresses.c.patron_id, patron_addresses.c.address_key)
         .where(patron_addresses.c.until.is_(None), patron_addresses.c.patron_id.in_(is_open))
         .order_by(patron_addresses.c.position)
-    ):
+    )
+    for patron_id, key in written.all():
         domains.setdefault(patron_id, []).append(key.rpartition("@")[2])
-    rows = await connection.execute(_CASES.where(cases.c.state == "open"))
-    return [_case(row, shelf.get(row.patron_id, []), domains.get(row.patron_id, []), today) for row in rows]
+    at_stake = await stakes.of_patrons(connection)
+    rows = (await connection.execute(_CASES.where(cases.c.state == "open"))).all()
+    return [
+        _case(row, shelf.get(row.patron_id, []), domains.get(row.patron_id, []), today, at_stake)
+        for row in rows
+    ]
 
 
 _CASES = (
     sa.select(
         cases.c.case_id,
         cases.c.patron_id,
-        cases.c.reasons,
+        as_text(cases.c.reasons),
         cases.c.deadline,
         cases.c.opened_at,
         patrons.c.name,
         patrons.c.name_kana,
         patrons.c.branch,
         patrons.c.overdue,
+        patrons.c.contact,
+        as_text(patrons.c.phones),
         case_marks.c.status,
         case_marks.c.again_on,
         case_marks.c.tries,
@@ -169,9 +209,11 @@ _CASES = (
 )
 
 
-def _case(row: Any, shelf: Sequence[Any], domains: Sequence[str], today: date) -> Case:
-    mark = mark_of(row)
-    hold_ids = tuple(item.hold_id for item in shelf)
+def _case(
+    row: Any, shelf: Sequence[Any], domains: Sequence[str], today: date, at_stake: Mapping[str, PatronRisk]
+) -> Case:
+    mark, reasons = mark_of(row), words_in(row.reasons)
+    hold_ids = tuple([item.hold_id for item in shelf])
     deadlines = [day for day in (row.deadline, *(item.deadline for item in shelf)) if day is not None]
     counted: dict[str, int] = {}  # a Counter costs ten times as much, and there are thousands of rows
     for item in shelf:
@@ -185,19 +227,25 @@ def _case(row: Any, shelf: Sequence[Any], domains: Sequence[str], today: date) -
         branches=tuple(counted) or ((row.branch,) if row.branch else ()),
         shelf=tuple(counted.items()),
         deadline=min(deadlines, default=None),
-        reasons=tuple(row.reasons),
+        reasons=reasons,
         domains=tuple(domains),
         mark=mark,
-        view=view_of(mark, hold_ids, row.reasons, today),
+        view=view_of(mark, hold_ids, reasons, today),
         opened_at=row.opened_at,
         overdue=bool(row.overdue),
+        at_stake=at_stake.get(row.patron_id),
+        contact=row.contact or "email",
+        has_phone=bool(words_in(row.phones)),
     )
+
+
+_UNTOUCHED = Mark()
 
 
 def mark_of(row: Any) -> Mark:
     """The mark in a row that has the columns of `case_marks`, all None for an untouched case."""
     if row is None or row.status is None:
-        return Mark()
+        return _UNTOUCHED
     known = row.known or {}
     return Mark(
         status=Status(row.status),
@@ -275,14 +323,30 @@ async def phones(connection: AsyncConnection, patron_id: str) -> Phones:
             )
         )
     ).first()
-    return Phones(tuple(row.phones), row.phone_note, row.guardian_id) if row else Phones((), "", None)
+    if row is None:
+        return Phones((), "", None)
+    numbers = row.phones or await _numbers_of(connection, row.guardian_id)
+    return Phones(tuple(numbers), row.phone_note, row.guardian_id)
+
+
+async def _numbers_of(connection: AsyncConnection, guardian_id: str | None) -> list[str]:
+    """A child without a number is rung at the guardian's."""
+    if guardian_id is None:
+        return []
+    found = await connection.scalar(sa.select(patrons.c.phones).where(patrons.c.patron_id == guardian_id))
+    return found or []
 
 
 async def data_as_of(connection: AsyncConnection) -> datetime | None:
-    """The time of the library system's latest event that was applied."""
-    return await connection.scalar(
+    """What the library system's data are as of: the latest event, or the latest list even if nothing in it was new."""
+    newest = await connection.scalar(
         sa.select(events.c.at).where(events.c.outcome == "applied").order_by(events.c.at.desc()).limit(1)
     )
+    lists = (
+        value["as_of"] for value in (await snapshots.feed_times(connection)).values() if "as_of" in value
+    )
+    times = [*(datetime.fromisoformat(said) for said in lists), *([newest] if newest else [])]
+    return max(times, default=None)
 
 
 # -- claims ----------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ refused and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from enum import StrEnum
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,27 +20,12 @@ from holds_core.evidence import Sign
 from holds_core.holds import Hold
 from holds_core.ledger import accounts, cases, desk, desk_mail
 from holds_core.ledger.desk import CALL_LIMIT, Status, mark_of
+from holds_core.ledger.desk_deeds import Action, deed, deeds, undoable
 from holds_core.ledger.models import case_actions, case_marks, holds, patrons
 from holds_core.ledger.models import cases as cases_table
 from holds_core.ledger.outbox import Cause
 
-UNDO_FOR = timedelta(days=1)
 MAX_NOTE = 1000
-
-
-class Action(StrEnum):
-    """The buttons."""
-
-    REACHED = "reached"
-    NOT_REACHED = "not_reached"
-    MESSAGE = "message"
-    WRONG_NUMBER = "wrong_number"
-    ADDRESS = "address"
-    WORKS = "works"
-    NEVER_GOT = "never_got"
-    IGNORE = "ignore"
-    NOTE = "note"
-    RESEND = "resend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +33,7 @@ class Ask:
     """One press of a button. `seen` is the version the form showed (`desk.versions`).
 
     `address`: which address, or the new one; `replaces`: the one that it takes the place of.
-    `again_on`: when the case comes back (not reached, message, ignore).
+    `again_on`: when the case comes back (not reached, message, ignore), until `call_limit` calls were in vain.
     """
 
     kind: Action
@@ -60,12 +44,25 @@ class Ask:
     address: str = ""
     replaces: str = ""
     again_on: date | None = None
+    call_limit: int = CALL_LIMIT
 
 
-async def act(connection: AsyncConnection, ask: Ask, cause: Cause) -> int:
+LastDay = Callable[[str, date, date], date]
+"""(branch, day on which the patron was told, day of the shelving) -> the last day on the shelf."""
+
+
+async def act(
+    connection: AsyncConnection,
+    ask: Ask,
+    cause: Cause,
+    *,
+    today: date | None = None,
+    last_day: LastDay | None = None,
+) -> int:
     """Does what was asked. Returns the action's number.
 
-    `cause.now` is the time, `cause.prompt_at` when a prompt notice may leave (its id is not used).
+    `cause.now` is the time, `cause.prompt_at` when a prompt notice may leave (its id is not used). With
+    `today` and `last_day`, the deadline of a patron who was only now told begins.
     Raises Stale, NotFound, and BadInput for an address that cannot be one.
     """
     await _lock(connection, ask.patron_id)
@@ -75,6 +72,8 @@ async def act(connection: AsyncConnection, ask: Ask, cause: Cause) -> int:
     action_id = await _begin(connection, ask, case.case_id if case else None, before, cause.now)
     own = Cause(f"staff:{action_id}", cause.now, cause.prompt_at)
     after = await _EFFECTS[ask.kind](connection, ask, case, own)
+    if ask.kind in _TELLS and today is not None and last_day is not None:
+        after["deadlines"] = await _start_deadlines(connection, ask.patron_id, today, last_day)
     await cases.review(connection, ask.patron_id, cause.now)
     after["closed"] = case is not None and await _open_case(connection, ask.patron_id) is None
     await connection.execute(
@@ -89,6 +88,31 @@ async def act(connection: AsyncConnection, ask: Ask, cause: Cause) -> int:
     if ask.kind is not Action.NOTE:
         await desk.release(connection, ask.patron_id)
     return action_id
+
+
+async def _start_deadlines(
+    connection: AsyncConnection, patron_id: str, told_on: date, last_day: LastDay
+) -> list[str]:
+    """Holds that no mail announced have their time from the day on which their patron was told. Returns
+    them; a deadline that runs already goes on."""
+    rows = await connection.execute(
+        sa.select(holds.c.hold_id, holds.c.branch, holds.c.ready_on)
+        .where(
+            holds.c.patron_id == patron_id,
+            holds.c.state == Hold.READY,
+            holds.c.deadline.is_(None),
+        )
+        .order_by(holds.c.hold_id)
+    )
+    found = rows.all()
+    for row in found:
+        day = last_day(row.branch, told_on, row.ready_on or told_on)
+        await connection.execute(
+            sa.update(holds)
+            .where(holds.c.hold_id == row.hold_id)
+            .values(deadline=day, deadline_source="reached")
+        )
+    return [row.hold_id for row in found]
 
 
 async def _lock(connection: AsyncConnection, patron_id: str) -> None:
@@ -160,6 +184,7 @@ async def _put_mark(connection: AsyncConnection, case_id: int, values: dict[str,
 
 _STATUS = {
     Action.REACHED: Status.REACHED,
+    Action.LETTER: Status.REACHED,
     Action.NOT_REACHED: Status.NOT_REACHED,
     Action.MESSAGE: Status.MESSAGE,
     Action.WRONG_NUMBER: Status.WRONG_NUMBER,
@@ -167,6 +192,8 @@ _STATUS = {
 }
 
 
+_TELLS = (Action.REACHED, Action.LETTER)
+"""After these the patron knows, or will: the deadline of what no mail announced begins."""
 _COMES_BACK = (Action.NOT_REACHED, Action.MESSAGE, Action.IGNORE)
 
 
@@ -187,7 +214,7 @@ async def _mark(connection: AsyncConnection, ask: Ask, case: Any, cause: Cause) 
     values = {
         "status": _STATUS[ask.kind],
         "again_on": ask.again_on
-        if ask.kind in _COMES_BACK and not (called and tries >= CALL_LIMIT)
+        if ask.kind in _COMES_BACK and not (called and tries >= ask.call_limit)
         else None,
         "tries": tries,
         "known": {"holds": sorted(shelf), "reasons": list(case.reasons)},
@@ -252,61 +279,6 @@ _EFFECTS: dict[Action, _Effect] = dict.fromkeys(_STATUS, _mark) | {
 # -- undo ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """One action as it was recorded."""
-
-    action_id: int
-    patron_id: str
-    at: datetime
-    who: str
-    kind: Action
-    note: str
-    after: dict[str, Any]
-    undone_at: datetime | None
-    undone_by: str | None
-
-
-def _deed(row: Any) -> Deed:
-    return Deed(
-        row.action_id,
-        row.patron_id,
-        row.at,
-        row.who,
-        Action(row.kind),
-        row.note,
-        row.after,
-        row.undone_at,
-        row.undone_by,
-    )
-
-
-async def deeds(connection: AsyncConnection, patron_id: str, after: int = 0) -> list[Deed]:
-    """The patron's actions since number `after`, newest first."""
-    rows = await connection.execute(
-        sa.select(case_actions)
-        .where(case_actions.c.patron_id == patron_id, case_actions.c.action_id > after)
-        .order_by(case_actions.c.action_id.desc())
-    )
-    return [_deed(row) for row in rows]
-
-
-async def deed(connection: AsyncConnection, action_id: int) -> Deed:
-    """Raises NotFound."""
-    row = (
-        await connection.execute(sa.select(case_actions).where(case_actions.c.action_id == action_id))
-    ).first()
-    if row is None:
-        raise NotFound(f"there is no action {action_id}")
-    return _deed(row)
-
-
-def undoable(history: Sequence[Deed], now: datetime) -> int | None:
-    """The action that may be undone: the last one that stands, if it is not too old. Newest first."""
-    last = next((item for item in history if item.undone_at is None), None)
-    return last.action_id if last is not None and now - last.at <= UNDO_FOR else None
-
-
 async def undo(connection: AsyncConnection, action_id: int, who: str, cause: Cause) -> str:
     """Takes the patron's last action back. Returns the patron. Raises NotFound, Conflict.
 
@@ -338,8 +310,14 @@ async def undo(connection: AsyncConnection, action_id: int, who: str, cause: Cau
         )
     if row.case_id is not None:
         await _bring_back(connection, row)
+    if row.after.get("deadlines"):
+        await connection.execute(
+            sa.update(holds)
+            .where(holds.c.hold_id.in_(row.after["deadlines"]), holds.c.deadline_source == "reached")
+            .values(deadline=None, deadline_source=None)
+        )
     await desk_mail.take_back(
-        connection, item.patron_id, row.before, row.after, own, undone=f"staff:{action_id}"
+        connection, item.patron_id, row.before, row.after, own, who=who, undone=f"staff:{action_id}"
     )
     await cases.review(connection, item.patron_id, cause.now)
     await accounts.record(

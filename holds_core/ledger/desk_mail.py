@@ -1,6 +1,6 @@
 """What staff say about a patron's mail: it arrives, it never came, the address is another one.
 
-Uses the same rules as the library system's events (`registry`): a corrected address is told and tried at
+Uses the same rules as the library system's events (`owing`, `registrations`): a corrected address is told and tried at
 once, waiting holds are announced again. It holds until the library system itself says something new.
 All functions work inside the caller's transaction.
 """
@@ -19,10 +19,9 @@ from holds_core import events as ev
 from holds_core.errors import BadInput, NotFound
 from holds_core.evidence import Sign
 from holds_core.holds import Hold
-from holds_core.ledger import cases, observations, outbox, registry
+from holds_core.ledger import cases, observations, outbox, owing, registrations
 from holds_core.ledger.models import (
     deliveries,
-    evidence,
     holds,
     notice_holds,
     notices,
@@ -82,16 +81,16 @@ async def correct_address(
     checked = check_address(address, _PROVIDERS, allow_special_domains=True)
     if isinstance(checked, Refusal):
         raise UnusableAddress(checked)
-    before = await registry.patron_record(connection, patron_id)
+    before = await owing.patron_record(connection, patron_id)
     if before is None:
         raise NotFound(f"there is no patron {patron_id}")
     kept = [record.address for record in before.addresses if replaces and record.address != replaces]
     wanted = [address.strip(), *(old for old in kept if address_key(old) != address_key(address))]
     cause = Cause(cause_id or f"staff:{who}:{now.isoformat()}", now, prompt_at or now)
     await _set(connection, patron_id, wanted, cause, source="staff", provisional=False)
-    after = await registry.patron_record(connection, patron_id)
+    after = await owing.patron_record(connection, patron_id)
     assert after is not None
-    made = await registry._owe_registration(connection, after, before.addresses, cause)
+    made = await owing.owe_registration(connection, after, before.addresses, cause)
     return made + await _announce(connection, patron_id, cause)
 
 
@@ -105,17 +104,17 @@ async def _set(
     provisional: bool,
 ) -> None:
     change = ev.EmailChanged(id=cause.id, at=cause.now, patron_id=patron_id, emails=tuple(addresses))
-    await registry._set_addresses(
+    await registrations.set_addresses(
         connection, patron_id, addresses, change, provisional, cause.now, source=source
     )
 
 
 async def _announce(connection: AsyncConnection, patron_id: str, cause: Cause) -> tuple[str, ...]:
     """Takes back unsent mail to addresses no longer in force, and tells the present ones what waits."""
-    record = await registry.patron_record(connection, patron_id)
+    record = await owing.patron_record(connection, patron_id)
     keys = [item.key for item in record.addresses] if record else []
     await outbox.cancel_unsent(connection, patron_id, keep_keys=keys, reason="address_changed")
-    made = await registry.announce_waiting(connection, patron_id, cause)
+    made = await owing.announce_waiting(connection, patron_id, cause)
     await cases.review(connection, patron_id, cause.now)
     return made
 
@@ -164,7 +163,7 @@ async def say(
 
     `address` empty: all of the patron's addresses. Returns the fingerprints. Raises BadInput.
     """
-    record = await registry.patron_record(connection, patron_id)
+    record = await owing.patron_record(connection, patron_id)
     keys = [item.key for item in record.addresses] if record else []
     if address:
         keys = [key for key in keys if key == address_key(address)]
@@ -175,7 +174,7 @@ async def say(
         about: list[int | None] = list(await _mails(connection, patron_id, key))
         for delivery_id in about or [None]:
             fingerprint = f"{cause.id}:{delivery_id or key}"
-            item = Observation(cause.now, sign, "staff", fingerprint, delivery_id, key, patron_id)
+            item = Observation(cause.now, sign, observations.STAFF, fingerprint, delivery_id, key, patron_id)
             await observations.observe(connection, item, cause.now)
             made.append(fingerprint)
     return made
@@ -202,7 +201,7 @@ async def _mails(connection: AsyncConnection, patron_id: str, key: str) -> list[
 
 async def mail_again(connection: AsyncConnection, patron_id: str, cause: Cause) -> dict[str, Any]:
     """After "mail arrives": what was withheld because the address seemed dead goes with the next batch."""
-    record = await registry.patron_record(connection, patron_id)
+    record = await owing.patron_record(connection, patron_id)
     keys = [item.key for item in mailable(record)] if record else []
     released = await outbox.move(
         connection,
@@ -231,7 +230,7 @@ async def resend(connection: AsyncConnection, patron_id: str, cause: Cause) -> t
 
     Raises BadInput if nothing is on the shelf, or if there is no address that may be used.
     """
-    record = await registry.patron_record(connection, patron_id)
+    record = await owing.patron_record(connection, patron_id)
     if record is None or not mailable(record):
         raise BadInput("送信できるメールアドレスがありません。 There is no address that mail may go to.")
     waiting = list(
@@ -245,7 +244,7 @@ async def resend(connection: AsyncConnection, patron_id: str, cause: Cause) -> t
         raise BadInput("お取り置き中の資料がありません。 Nothing is on the hold shelf.")
     made: list[str] = []
     for hold_id in waiting:
-        made += await registry._owe_hold(connection, hold_id, Kind.HOLD_READY, cause)
+        made += await owing.owe_hold(connection, hold_id, Kind.HOLD_READY, cause)
     if not made:
         raise BadInput("メールでの連絡を希望していません。 The patron asked for no mail.")
     return tuple(dict.fromkeys(made))
@@ -261,9 +260,12 @@ async def take_back(
     after: dict[str, Any],
     cause: Cause,
     *,
+    who: str,
     undone: str,
 ) -> None:
-    """Undoes an action's part about mail, as `desk_actions` recorded it. `undone`: the action's cause."""
+    """Undoes an action's part about mail, as `desk_actions` recorded it. `undone`: the action's cause.
+
+    What staff had said of the mail is marked as withdrawn by `who`, and stays."""
     again = after.get("mail_again", {})
     await _cancel(connection, undone)
     if again.get("released"):
@@ -276,7 +278,7 @@ async def take_back(
             reason="unreachable",
         )
     if after.get("signs"):
-        await _withdraw(connection, after["signs"], cause.now)
+        await observations.withdraw(connection, after["signs"], who, cause.now)
     if "addresses" in before:
         await _restore(connection, patron_id, before["addresses"], cause)
     if "addresses" in before or again.get("notices"):
@@ -286,7 +288,7 @@ async def take_back(
 async def _announce_untold(connection: AsyncConnection, patron_id: str, cause: Cause) -> None:
     """Owes the announcements anew that the undone action had cancelled, and no others: what was sent, and
     came back, is the reason of the case."""
-    record = await registry.patron_record(connection, patron_id)
+    record = await owing.patron_record(connection, patron_id)
     keys = [item.key for item in record.addresses] if record else []
     await outbox.cancel_unsent(connection, patron_id, keep_keys=[*keys, ""], reason="undone")
     waiting = await connection.scalars(
@@ -295,8 +297,8 @@ async def _announce_untold(connection: AsyncConnection, patron_id: str, cause: C
         .order_by(holds.c.hold_id)
     )
     for hold_id in list(waiting):
-        if await registry._told(connection, hold_id) == frozenset():
-            await registry._owe_hold(connection, hold_id, Kind.HOLD_READY, cause)
+        if await owing.told_of(connection, hold_id) == frozenset():
+            await owing.owe_hold(connection, hold_id, Kind.HOLD_READY, cause)
 
 
 async def _cancel(connection: AsyncConnection, cause_id: str) -> None:
@@ -327,21 +329,3 @@ async def _restore(
             )
             .values(source=item["source"], provisional=item["provisional"])
         )
-
-
-async def _withdraw(connection: AsyncConnection, fingerprints: Sequence[str], now: datetime) -> None:
-    """Takes staff's own evidence out again and draws the conclusions anew.
-
-    The only evidence that is ever deleted: nobody observed it, somebody pressed the wrong button. The
-    audit trail keeps both presses.
-    """
-    mine = sa.and_(evidence.c.fingerprint.in_(list(fingerprints)), evidence.c.source == "staff")
-    rows = (await connection.execute(sa.select(evidence).where(mine))).all()
-    await connection.execute(sa.delete(evidence).where(mine))
-    for delivery_id in sorted({row.delivery_id for row in rows if row.delivery_id is not None}):
-        found = await observations._finding(connection, delivery_id, now)
-        await connection.execute(
-            sa.update(deliveries).where(deliveries.c.delivery_id == delivery_id).values(finding=found)
-        )
-    for key in sorted({row.address_key for row in rows}):
-        await observations.rejudge(connection, key, now)

@@ -6,7 +6,6 @@ Reads only. The story is told from tables, not from event payloads, so that no t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -22,13 +21,13 @@ from holds_core.ledger.models import (
     addresses,
     attempts,
     case_marks,
+    case_steps,
     cases,
     deliveries,
     events,
     evidence,
     holds,
     inbound,
-    notices,
     patron_addresses,
     patrons,
 )
@@ -125,6 +124,9 @@ class AddressLine:
     standing: str
     reasons: tuple[str, ...]
     standing_since: datetime | None
+    # what was found when it was registered (holds_core.address_checks), and what was probably meant
+    doubt: str = ""
+    suggestion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ async def _addresses(connection: AsyncConnection, patron_id: str) -> tuple[Addre
             addresses.c.standing,
             addresses.c.reasons,
             addresses.c.since.label("standing_since"),
+            addresses.c.doubt,
+            addresses.c.suggestion,
         )
         .join(addresses, addresses.c.address_key == patron_addresses.c.address_key, isouter=True)
         .where(patron_addresses.c.patron_id == patron_id, patron_addresses.c.until.is_(None))
@@ -235,6 +239,8 @@ async def _addresses(connection: AsyncConnection, patron_id: str) -> tuple[Addre
             row.standing or "unproven",
             tuple(row.reasons or ()),
             row.standing_since,
+            row.doubt or "",
+            row.suggestion or "",
         )
         for row in rows
     )
@@ -354,20 +360,11 @@ async def _happened(connection: AsyncConnection, patron_id: str, since: datetime
         )
     )
     found += [Moment(row.since, "address", {"address": row.address, "source": row.source}) for row in given]
-    for row in await connection.execute(sa.select(cases).where(cases.c.patron_id == patron_id)):
-        found.append(Moment(row.opened_at, "case", {"what": "opened", "reasons": list(row.reasons)}))
-        if row.closed_at is not None:
-            found.append(Moment(row.closed_at, "case", {"what": "closed", "why": row.closed_why}))
+    for row in await connection.execute(
+        sa.select(case_steps)
+        .join(cases, cases.c.case_id == case_steps.c.case_id)
+        .where(cases.c.patron_id == patron_id)
+        .order_by(case_steps.c.step_id)
+    ):
+        found.append(Moment(row.at, "case", {"what": row.what, "why": list(row.why)}))
     return [moment for moment in found if moment.at >= since]
-
-
-async def branches_of_notices(connection: AsyncConnection, notice_ids: Sequence[str]) -> dict[str, str]:
-    """The pickup branch of each notice."""
-    found: dict[str, str] = {}
-    for start in range(0, len(notice_ids), 500):
-        part = notice_ids[start : start + 500]
-        rows = await connection.execute(
-            sa.select(notices.c.notice_id, notices.c.branch).where(notices.c.notice_id.in_(part))
-        )
-        found |= {row.notice_id: row.branch for row in rows}
-    return found

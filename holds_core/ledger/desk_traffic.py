@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from holds_core.ledger import snapshots
 from holds_core.ledger.models import CLAIMABLE, UNRELEASED, deliveries, events, inbound
 from holds_core.ledger.outbox import HELD
 from holds_core.notices import Finding, Kind, Transmission
@@ -93,20 +94,21 @@ async def signs_by_week(
 ) -> list[dict[tuple[str, str], int]]:
     """Per week, oldest first, the last one ending at `ends`: (domain, finding) -> hold-ready mails handed over.
 
-    One question per week, each along the index of hand-over times.
+    One question along the index of hand-over times.
     """
-    found: list[dict[tuple[str, str], int]] = []
-    for back in range(weeks, 0, -1):
-        rows = await connection.execute(
-            sa.select(deliveries.c.domain, deliveries.c.finding, sa.func.count().label("number"))
-            .where(
-                deliveries.c.handed_over_at >= ends - back * WEEK,
-                deliveries.c.handed_over_at < ends - (back - 1) * WEEK,
-                deliveries.c.kind == Kind.HOLD_READY,
-            )
-            .group_by(deliveries.c.domain, deliveries.c.finding)
+    at, starts = deliveries.c.handed_over_at, ends - weeks * WEEK
+    # the first boundary that a time lies before tells its week
+    week = sa.case(*((at < starts + (number + 1) * WEEK, number) for number in range(weeks)), else_=weeks)
+    rows = await connection.execute(
+        sa.select(
+            week.label("week"), deliveries.c.domain, deliveries.c.finding, sa.func.count().label("number")
         )
-        found.append({(row.domain, row.finding): row.number for row in rows})
+        .where(at >= starts, at < ends, deliveries.c.kind == Kind.HOLD_READY)
+        .group_by(sa.text("1"), deliveries.c.domain, deliveries.c.finding)
+    )
+    found: list[dict[tuple[str, str], int]] = [{} for _ in range(weeks)]
+    for row in rows.all():
+        found[row.week][row.domain, row.finding] = row.number
     return found
 
 
@@ -145,6 +147,11 @@ async def feeds(connection: AsyncConnection, look_at: int = 500) -> list[FeedLin
     found: dict[str, FeedLine] = {}
     for row in rows:
         found.setdefault(row.feed, FeedLine(row.feed, row.at, row.received_at))
+    # a list in which nothing was new makes no event
+    for feed, times in (await snapshots.feed_times(connection)).items():
+        at, read_at = (datetime.fromisoformat(times[name]) for name in ("as_of", "run_at"))
+        if feed not in found or found[feed].at < at:
+            found[feed] = FeedLine(feed, at, read_at)
     return sorted(found.values(), key=lambda line: line.feed)
 
 

@@ -35,6 +35,9 @@ class _Direct:
     async def scalars(self, *arguments: Any) -> Any:
         return self._connection.scalars(*arguments)
 
+    async def exec_driver_sql(self, *arguments: Any) -> Any:
+        return self._connection.exec_driver_sql(*arguments)
+
     @contextlib.asynccontextmanager
     async def begin_nested(self) -> AsyncIterator[None]:
         with self._connection.begin_nested():

@@ -12,7 +12,17 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from holds_core.ledger.models import CLAIMABLE, UNRELEASED, batches, cases, deliveries, events, inbound
+from holds_core.ledger import breaker
+from holds_core.ledger.models import (
+    CLAIMABLE,
+    UNRELEASED,
+    batches,
+    cases,
+    deliveries,
+    events,
+    inbound,
+    troubles,
+)
 from holds_core.notices import Finding
 
 RECENT = timedelta(days=1)
@@ -46,6 +56,7 @@ class Figures:
     newest_event: datetime | None
     last_batch: datetime | None
     recent: dict[tuple[str, str], int]
+    breaker_open: bool
 
 
 async def census(connection: AsyncConnection) -> list[Group]:
@@ -78,6 +89,43 @@ async def figures(connection: AsyncConnection, now: datetime) -> Figures:
         newest_event=await connection.scalar(newest),
         last_batch=await connection.scalar(sa.select(sa.func.max(batches.c.released_at))),
         recent=await _recent(connection, now),
+        breaker_open=not (await breaker.read(connection)).lets_mail_through,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """What takes a scan, to be asked now and then. `inbound`: (kind, state) -> mails that came back;
+    `batches`: seconds from a batch's release to its last hand-over; `troubles`: kind -> how many last."""
+
+    groups: tuple[Group, ...]
+    inbound: dict[tuple[str, str], int]
+    batches: tuple[float, ...]
+    troubles: dict[str, int]
+
+
+async def slow(connection: AsyncConnection) -> Slow:
+    """Everything at once."""
+    mails = await connection.execute(
+        sa.select(inbound.c.kind, inbound.c.state, sa.func.count().label("mails")).group_by(
+            inbound.c.kind, inbound.c.state
+        )
+    )
+    runs = await connection.execute(
+        sa.select(batches.c.released_at, batches.c.finished_at).where(
+            batches.c.outcome == "run", batches.c.released > 0, batches.c.finished_at.is_not(None)
+        )
+    )
+    lasting = await connection.execute(
+        sa.select(troubles.c.trouble, sa.func.count().label("number"))
+        .where(troubles.c.gone_since.is_(None))
+        .group_by(troubles.c.trouble)
+    )
+    return Slow(
+        groups=tuple(await census(connection)),
+        inbound={(row.kind, row.state): row.mails for row in mails},
+        batches=tuple((row.finished_at - row.released_at).total_seconds() for row in runs),
+        troubles={row.trouble: row.number for row in lasting},
     )
 
 

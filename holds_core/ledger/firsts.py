@@ -15,12 +15,13 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from holds_core import events as ev
+from holds_core.address_checks import doubt_of
 from holds_core.holds import path
-from holds_core.ledger import registry
+from holds_core.ledger import bulk, hold_events, registrations, registry
+from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.models import (
     addresses,
     deliveries,
@@ -30,7 +31,6 @@ from holds_core.ledger.models import (
     patron_addresses,
     patrons,
 )
-from holds_core.ledger.registry import EventRules
 from holds_core.patrons import Refusal, address_key, check_address
 from holds_core.providers import Providers
 from holds_core.standing import Standing
@@ -84,19 +84,6 @@ async def _among(
     return found
 
 
-async def _insert(
-    connection: AsyncConnection, table: sa.Table, rows: Sequence[dict[str, Any]], *, new: bool = False
-) -> None:
-    """Inserts rows; `new`: those whose key is there already are passed over."""
-    if not rows:
-        return
-    statement: Any = sa.insert(table)
-    if new:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).on_conflict_do_nothing()
-    await connection.execute(statement, rows)
-
-
 async def _first_patrons(
     connection: AsyncConnection, given: Sequence[ev.Patron], feed: str, now: datetime
 ) -> set[str]:
@@ -108,7 +95,7 @@ async def _first_patrons(
     first = [event for event in given if event.patron_id not in known and _are_good(event.emails or ())]
     rows, places, keys = [], [], {}
     for event in first:
-        rows.append(registry.first_row(event) | _unsaid(event))
+        rows.append(registrations.first_row(event) | _unsaid(event))
         by_key = {address_key(email): email for email in reversed(event.emails or ())}
         for position, (key, email) in enumerate(reversed(by_key.items())):
             keys[key] = event.at
@@ -123,16 +110,18 @@ async def _first_patrons(
                     "since": event.at,
                 }
             )
-    await _insert(connection, events, [registry.event_row(event, feed, now) for event in first])
-    await _insert(connection, patrons, rows)
-    await _insert(connection, patron_addresses, places)
-    await _insert(connection, addresses, [_address_row(key, at) for key, at in keys.items()], new=True)
+    await bulk.insert(connection, events, [registry.event_row(event, feed, now) for event in first])
+    await bulk.insert(connection, patrons, rows)
+    await bulk.insert(connection, patron_addresses, places)
+    await bulk.insert(
+        connection, addresses, [_address_row(key, at) for key, at in keys.items()], clash="skip"
+    )
     return {event.id for event in first}
 
 
 def _unsaid(event: ev.Patron) -> dict[str, Any]:
     """The columns an event leaves to their defaults; all rows of one statement name the same columns."""
-    texts = {"name", "name_kana", "language", "branch", "phone_note"}
+    texts = {"name", "name_kana", "language", "title_policy", "branch", "phone_note"}
     return {name: "" for name in texts if getattr(event, name) is None} | (
         {} if event.guardian_id is not None else {"guardian_id": None}
     )
@@ -168,7 +157,21 @@ def _address_row(key: str, at: datetime) -> dict[str, Any]:
         "since": at,
         "proven": False,
         "mistyped": False,
+        **_doubted(key),
     }
+
+
+def _doubted(key: str) -> dict[str, str]:
+    """What is probably wrong with an address that can exist: a matter of its domain, and there are few."""
+    local, _, domain = key.rpartition("@")
+    code, meant = _doubt_of_domain(domain)
+    return {"doubt": code, "suggestion": f"{local}@{meant}" if meant else ""}
+
+
+@lru_cache(maxsize=4096)
+def _doubt_of_domain(domain: str) -> tuple[str, str]:
+    doubt = doubt_of(f"taro@{domain}", _PROVIDERS)
+    return (doubt.code, doubt.suggestion.rpartition("@")[2]) if doubt else ("", "")
 
 
 _HOLD_COLUMNS = {
@@ -196,11 +199,11 @@ async def _first_holds(
         if event.hold_id in known or event.patron_id is None or state is None:
             continue
         way = path(None, state)
-        values = registry.hold_values(event, way, rules)
+        values = hold_events.hold_values(event, way, rules)
         first.append(event)
-        rows.append(_HOLD_COLUMNS | registry.new_hold_row(event, values, rules))
-        steps += registry.step_rows(event, way)
-    await _insert(connection, events, [registry.event_row(event, feed, now) for event in first])
-    await _insert(connection, holds, rows)
-    await _insert(connection, hold_steps, steps)
+        rows.append(_HOLD_COLUMNS | hold_events.new_hold_row(event, values, rules))
+        steps += hold_events.step_rows(event, way)
+    await bulk.insert(connection, events, [registry.event_row(event, feed, now) for event in first])
+    await bulk.insert(connection, holds, rows)
+    await bulk.insert(connection, hold_steps, steps)
     return {event.id for event in first}

@@ -73,6 +73,8 @@ patrons = sa.Table(
     sa.Column("name_kana", sa.Text, nullable=False, server_default=""),
     sa.Column("contact", _Word, nullable=False),
     sa.Column("language", _Word, nullable=False, server_default=""),
+    # full, short, none: how much of a title their mail may show; empty: as the library has it
+    sa.Column("title_policy", _Word, nullable=False, server_default=""),
     sa.Column("branch", _Id, nullable=False, server_default=""),
     sa.Column("phones", sa.JSON, nullable=False),
     sa.Column("phone_note", sa.Text, nullable=False, server_default=""),
@@ -82,6 +84,13 @@ patrons = sa.Table(
     # what the library system last said; an address that staff corrected here holds until this changes
     sa.Column("feed_emails", sa.JSON, nullable=False),
     sa.Column("event_at", UtcTime, nullable=False),
+    # children whose guardian's address has changed; few patrons have one
+    sa.Index(
+        "ix_patrons_guardian",
+        "guardian_id",
+        sqlite_where=sa.text("guardian_id IS NOT NULL"),
+        postgresql_where=sa.text("guardian_id IS NOT NULL"),
+    ),
 )
 
 patron_addresses = sa.Table(
@@ -111,6 +120,20 @@ addresses = sa.Table(
     # a person's sign was seen at least once
     sa.Column("proven", sa.Boolean, nullable=False),
     sa.Column("mistyped", sa.Boolean, nullable=False),
+    # why it probably cannot work, found when it was registered (holds_core.address_checks); empty: nothing
+    sa.Column("doubt", _Word, nullable=False, server_default=""),
+    # what was probably meant
+    sa.Column("suggestion", sa.Text, nullable=False, server_default=""),
+)
+
+mail_domains = sa.Table(
+    "mail_domains",
+    metadata,
+    # what DNS said of a domain's mail, until it is asked again
+    sa.Column("domain", sa.Text, primary_key=True),
+    sa.Column("verdict", _Word, nullable=False),  # holds_core.address_checks.MailDomain
+    sa.Column("checked_at", UtcTime, nullable=False),
+    sa.Column("ask_again_at", UtcTime, nullable=False, index=True),
 )
 
 holds = sa.Table(
@@ -125,6 +148,8 @@ holds = sa.Table(
     sa.Column("availability", _Word, nullable=False, server_default=""),
     sa.Column("set_id", _Id),
     sa.Column("volume", sa.Integer),
+    # in which order the volumes of its set are announced: limits.VolumeOrder; empty: as they come
+    sa.Column("volume_order", _Word, nullable=False, server_default=""),
     sa.Column("contact", _Word),
     sa.Column("state", _Word, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
@@ -133,7 +158,10 @@ holds = sa.Table(
     sa.Column("ready_on", sa.Date),
     # the last day of the hold shelf; from the feed, or in force since hand-over
     sa.Column("deadline", sa.Date),
-    sa.Column("deadline_source", _Word),  # feed, mail, extended
+    # feed, mail, extended; reached (the patron was told by phone or post), shelf (nobody is to be told)
+    sa.Column("deadline_source", _Word),
+    # since then the notice is known not to have arrived, and the deadline's clock stands still
+    sa.Column("clock_stopped_at", UtcTime),
     sa.Index("ix_holds_patron_state", "patron_id", "state"),
     sa.Index("ix_holds_state_deadline", "state", "deadline"),
 )
@@ -150,6 +178,43 @@ hold_steps = sa.Table(
     sa.Column("inferred", sa.Boolean, nullable=False),
 )
 
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    # read by other programs in this order, and never changed
+    sa.Column("decision_id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("what", _Word, nullable=False),  # holds_core.ledger.decisions.What
+    sa.Column("hold_id", _Id, nullable=False, index=True),
+    sa.Column("patron_id", _Id, nullable=False, index=True),
+    # the rule that refused or warned: limits.RefusalCode
+    sa.Column("reason", _Word, nullable=False, server_default=""),
+    sa.Column("sentence_ja", sa.Text, nullable=False, server_default=""),
+    sa.Column("sentence_en", sa.Text, nullable=False, server_default=""),
+    sa.Column("deadline", sa.Date),
+    # the event, or the reception run, that it answers
+    sa.Column("event_id", _Id),
+    sa.Index("ix_decisions_at", "at"),
+)
+
+reception_runs = sa.Table(
+    "reception_runs",
+    metadata,
+    # a branch's requests are taken once on each of its open days, whatever restarts
+    sa.Column("branch", _Id, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    # what was asked for until then belongs to this run
+    sa.Column("until", UtcTime, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    # empty: it was interrupted, and goes on
+    sa.Column("finished_at", UtcTime),
+    sa.Column("by", sa.Text, nullable=False, server_default=""),
+    sa.Column("placed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("refused", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cancelled", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cancel_refused", sa.Integer, nullable=False, server_default="0"),
+)
+
 notices = sa.Table(
     "notices",
     metadata,
@@ -161,8 +226,6 @@ notices = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     # why it is refused or cancelled, for the template
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
-    # the notice that this one repeats, to a new address
-    sa.Column("repeats", _Id),
 )
 
 notice_holds = sa.Table(
@@ -230,6 +293,7 @@ deliveries = sa.Table(
     ),
     sa.Index("ix_deliveries_window", "finding", "window_ends_at"),
     sa.Index("ix_deliveries_handed_over", "handed_over_at"),
+    sa.Index("ix_deliveries_created", "created_at"),
 )
 
 attempts = sa.Table(
@@ -268,6 +332,9 @@ evidence = sa.Table(
     sa.Column("inbound_id", _BigId),
     # one observation counts once, however often it is handed in
     sa.Column("fingerprint", _Id, nullable=False, unique=True),
+    # staff pressed the wrong button: the row stays and counts for nothing
+    sa.Column("withdrawn_at", UtcTime),
+    sa.Column("withdrawn_by", _Id),
     sa.Index("ix_evidence_address_at", "address_key", "at"),
 )
 
@@ -313,6 +380,68 @@ cases = sa.Table(
     sa.Index("ix_cases_state_deadline", "state", "deadline"),
 )
 
+case_steps = sa.Table(
+    "case_steps",
+    metadata,
+    # what became of a case by itself, and by which news; what staff do is in case_actions
+    sa.Column("step_id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("case_id", sa.ForeignKey("cases.case_id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("what", _Word, nullable=False),  # opened, raised, changed, lowered, closed
+    # reasons gained, or what closed it
+    sa.Column("why", sa.JSON, nullable=False),
+)
+
+risks = sa.Table(
+    "risks",
+    metadata,
+    # only notices whose holds wait; computed, never the source of anything
+    sa.Column("notice_id", sa.ForeignKey("notices.notice_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("risk", sa.Float, nullable=False),  # P(its hold lapses because the mail was not seen)
+    sa.Column("unseen", sa.Float, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),  # holds_core.silence_reasons.RiskReason
+    # the moment at which the hold lapses, as the computation took it
+    sa.Column("lapses_at", UtcTime),
+    # high enough for a case although nothing has happened yet
+    sa.Column("alarming", sa.Boolean, nullable=False),
+    sa.Column("computed_at", UtcTime, nullable=False),
+)
+
+provider_weeks = sa.Table(
+    "provider_weeks",
+    metadata,
+    sa.Column("domain", sa.Text, primary_key=True),
+    sa.Column("begins", sa.Date, primary_key=True),  # a Monday
+    sa.Column("mails", sa.Integer, nullable=False),
+    sa.Column("signs", sa.Integer, nullable=False),  # of these, with a sign of life
+    sa.Column("expected", sa.Float, nullable=False),  # signs, if the domain lost nothing
+)
+
+provider_alerts = sa.Table(
+    "provider_alerts",
+    metadata,
+    sa.Column("alert_id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("domain", sa.Text, nullable=False),
+    sa.Column("opened_at", UtcTime, nullable=False),
+    sa.Column("since", UtcTime, nullable=False),  # the day from which mail is missing
+    sa.Column("sent", sa.Integer, nullable=False),
+    sa.Column("shown", sa.Integer, nullable=False),  # of these, with a sign of life
+    sa.Column("expected", sa.Float, nullable=False),  # the share that would have shown one, as before
+    sa.Column("loss_before", sa.Float, nullable=False),
+    sa.Column("loss_now", sa.Float, nullable=False),
+    sa.Column("suspect", _Word, nullable=False),  # provider, library
+    sa.Column("changed_at", UtcTime, nullable=False),
+    sa.Column("closed_at", UtcTime),
+    sa.Column("closed_why", _Word, nullable=False, server_default=""),
+    sa.Index(
+        "uq_provider_alerts_open_domain",
+        "domain",
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    ),
+)
+
 batches = sa.Table(
     "batches",
     metadata,
@@ -323,6 +452,25 @@ batches = sa.Table(
     sa.Column("released", sa.Integer, nullable=False),
     # run, skipped (too late to catch up, or the library is closed)
     sa.Column("outcome", _Word, nullable=False),
+    # when the last of its mails was handed over
+    sa.Column("finished_at", UtcTime),
+)
+
+canaries = sa.Table(
+    "canaries",
+    metadata,
+    # mail to mailboxes of the library's own at providers: one per batch and mailbox, no patron's notice
+    sa.Column("canary_id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("slot", _Id, nullable=False),
+    sa.Column("address", sa.String(320), nullable=False),
+    sa.Column("domain", sa.Text, nullable=False),
+    sa.Column("begun_at", UtcTime, nullable=False),
+    sa.Column("sent_at", UtcTime),
+    sa.Column("fate", _Word, nullable=False),  # holds_core.ledger.canaries.Fate
+    sa.Column("settled_at", UtcTime, index=True),
+    sa.Column("detail", sa.Text, nullable=False, server_default=""),
+    sa.UniqueConstraint("slot", "address"),
+    sa.Index("ix_canaries_address_fate", "address", "fate"),
 )
 
 flags = sa.Table(
@@ -333,16 +481,57 @@ flags = sa.Table(
     sa.Column("at", UtcTime, nullable=False),
 )
 
-requests = sa.Table(
-    "requests",
+closures = sa.Table(
+    "closures",
     metadata,
-    sa.Column("request_id", _BigId, primary_key=True, autoincrement=True),
-    # what a command asks of the running daemon: "batch"
-    sa.Column("what", _Word, nullable=False),
-    sa.Column("argument", sa.JSON, nullable=False),
-    sa.Column("asked_at", UtcTime, nullable=False),
-    sa.Column("done_at", UtcTime),
-    sa.Column("answer", sa.JSON),
+    # 臨時休館: what the settings could not foresee; never deleted, so that a deadline can be explained
+    sa.Column("closure_id", _BigId, primary_key=True, autoincrement=True),
+    sa.Column("branch", _Id, nullable=False),  # empty: all branches
+    sa.Column("first", sa.Date, nullable=False),
+    sa.Column("last", sa.Date, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("entered_at", UtcTime, nullable=False),
+    sa.Column("entered_by", sa.Text, nullable=False),
+    sa.Column("removed_at", UtcTime),
+    sa.Column("removed_by", sa.Text, nullable=False, server_default=""),
+)
+
+public_holidays = sa.Table(
+    "public_holidays",
+    metadata,
+    # the Cabinet Office's list as it was last imported; a year in it is taken from here alone
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+)
+
+campaigns = sa.Table(
+    "campaigns",
+    metadata,
+    # one announcement to everybody, fed into the day's batches part by part: "sender-change 2027-04-01"
+    sa.Column("campaign_id", _Id, primary_key=True),
+    sa.Column("switch_on", sa.Date, nullable=False),
+    sa.Column("per_batch", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("started_by", sa.Text, nullable=False),
+    # the last patron who has the mail; the next part begins after them
+    sa.Column("reached", sa.Text, nullable=False, server_default=""),
+    sa.Column("queued", sa.Integer, nullable=False, server_default="0"),
+    # done, stopped, or overtaken by the day of the change
+    sa.Column("ended_at", UtcTime),
+    sa.Column("ended_why", _Word, nullable=False, server_default=""),
+)
+
+troubles = sa.Table(
+    "troubles",
+    metadata,
+    # what IT was told of, or is about to be: holds_core.alerts.Known. Names no patron
+    sa.Column("key", _Id, primary_key=True),
+    sa.Column("trouble", _Word, nullable=False),
+    sa.Column("subject", _Id, nullable=False),
+    sa.Column("since", UtcTime, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("told_at", UtcTime),
+    sa.Column("gone_since", UtcTime),
 )
 
 audit = sa.Table(

@@ -6,6 +6,7 @@ Evidence is append-only and accepted in every transmission state. An observation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,10 +18,14 @@ from holds_core.ledger import cases, outbox
 from holds_core.ledger.models import addresses, deliveries, evidence, notice_holds
 from holds_core.ledger.sql import insert_new, short_id
 from holds_core.notices import Finding, Kind, Transmission
+from holds_core.reasons import Fault
 from holds_core.standing import Judgement, Standing, judge
 
 SEEN_COUNTS_FOR = timedelta(days=30)
 """An OPAC visit says something about mails of the last month, not about older ones."""
+
+STAFF = "staff"
+"""The source of evidence that staff give at the desk; the only one that can be withdrawn."""
 
 _SETTLES_DOUBT = FAILURES | {Sign.DELIVERED, Sign.RELAYED, Sign.DELAYED, Sign.CONFIRMED, Sign.REPLIED}
 
@@ -127,19 +132,54 @@ async def _finding(connection: AsyncConnection, delivery_id: int, now: datetime)
     window = await connection.scalar(
         sa.select(deliveries.c.window_ends_at).where(deliveries.c.delivery_id == delivery_id)
     )
-    return finding(await _evidence(connection, evidence.c.delivery_id == delivery_id), window, now)
+    about = sa.and_(evidence.c.delivery_id == delivery_id, ~_mended)
+    return finding(await _evidence(connection, about), window, now)
+
+
+_mended = sa.and_(
+    evidence.c.kind == Sign.REFUSED,
+    evidence.c.fault == Fault.US,
+    sa.exists().where(
+        deliveries.c.delivery_id == evidence.c.delivery_id, deliveries.c.state != Transmission.REFUSED
+    ),
+)
+"""A refusal by our own fault of a mail that was sent again since (`holds_core.ledger.breaker`)."""
 
 
 async def _evidence(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> list[Evidence]:
+    """The evidence that counts."""
     columns = evidence.c
     rows = await connection.execute(
         sa.select(
             columns.at, columns.kind, columns.delivery_id, columns.reason, columns.fault, columns.severity
-        ).where(where)
+        ).where(where, columns.withdrawn_at.is_(None))
     )
     return [
         Evidence(row.at, Sign(row.kind), row.delivery_id, row.reason, row.fault, row.severity) for row in rows
     ]
+
+
+async def withdraw(connection: AsyncConnection, fingerprints: Sequence[str], who: str, now: datetime) -> None:
+    """Marks staff's own evidence as taken back, and draws the conclusions anew without it.
+
+    Nobody observed it, somebody pressed the wrong button. Evidence of any other source is left alone.
+    """
+    mine = sa.and_(
+        evidence.c.fingerprint.in_([_print(item) for item in fingerprints]),
+        evidence.c.source == STAFF,
+        evidence.c.withdrawn_at.is_(None),
+    )
+    rows = (
+        await connection.execute(sa.select(evidence.c.delivery_id, evidence.c.address_key).where(mine))
+    ).all()
+    await connection.execute(sa.update(evidence).where(mine).values(withdrawn_at=now, withdrawn_by=who))
+    for delivery_id in sorted({row.delivery_id for row in rows if row.delivery_id is not None}):
+        found = await _finding(connection, delivery_id, now)
+        await connection.execute(
+            sa.update(deliveries).where(deliveries.c.delivery_id == delivery_id).values(finding=found)
+        )
+    for key in sorted({row.address_key for row in rows}):
+        await rejudge(connection, key, now)
 
 
 async def rejudge(connection: AsyncConnection, address_key: str, now: datetime) -> Judgement:

@@ -23,18 +23,24 @@ from holds_core.ledger.models import (
     audit,
     case_actions,
     case_marks,
+    case_steps,
     cases,
     claims,
+    decisions,
     deliveries,
     events,
     evidence,
     hold_steps,
     holds,
     inbound,
+    mail_domains,
     notice_holds,
     notices,
     patron_addresses,
     patrons,
+    provider_alerts,
+    provider_weeks,
+    risks,
     snapshot_rows,
 )
 from holds_core.notices import UNSENT, Transmission
@@ -151,10 +157,13 @@ async def export(connection: AsyncConnection, patron_id: str) -> dict[str, Any]:
         "attempts": await rows(attempts, attempts.c.delivery_id, person.deliveries),
         "evidence": await _evidence(rows, person),
         "inbound": await rows(inbound, inbound.c.inbound_id, await _mails(connection, person)),
+        "risks": await rows(risks, risks.c.notice_id, person.notices),
         "cases": await rows(cases, cases.c.case_id, person.cases),
+        "case_steps": await rows(case_steps, case_steps.c.case_id, person.cases),
         "case_marks": await rows(case_marks, case_marks.c.case_id, person.cases),
         "case_actions": await rows(case_actions, case_actions.c.patron_id, me),
         "claims": await rows(claims, claims.c.patron_id, me),
+        "decisions": await rows(decisions, decisions.c.patron_id, me),
         "events": await rows(events, events.c.patron_id, me),
         "snapshot_rows": await _snapshot(rows, person),
         "hold_events": [
@@ -311,6 +320,7 @@ async def _private(connection: AsyncConnection, person: _Person) -> list[str]:
 async def _delete(connection: AsyncConnection, person: _Person) -> dict[str, int]:
     """Rows that are nothing without the person; steps, marks and addresses go with them by cascade."""
     patron_id = person.patron_id
+    private = await _private(connection, person)
     doomed: tuple[tuple[str, sa.Table, sa.ColumnElement[bool]], ...] = (
         (
             "events",
@@ -321,6 +331,7 @@ async def _delete(connection: AsyncConnection, person: _Person) -> dict[str, int
         ("case_actions", case_actions, case_actions.c.patron_id == patron_id),
         ("cases", cases, cases.c.patron_id == patron_id),
         ("claims", claims, claims.c.patron_id == patron_id),
+        ("decisions", decisions, decisions.c.patron_id == patron_id),
         (
             "snapshot_rows",
             snapshot_rows,
@@ -330,6 +341,9 @@ async def _delete(connection: AsyncConnection, person: _Person) -> dict[str, int
             ),
         ),
         ("patrons", patrons, patrons.c.patron_id == patron_id),
+        ("mail_domains", mail_domains, mail_domains.c.domain.in_(private)),
+        ("provider_weeks", provider_weeks, provider_weeks.c.domain.in_(private)),
+        ("provider_alerts", provider_alerts, provider_alerts.c.domain.in_(private)),
         ("addresses", addresses, addresses.c.address_key.in_(person.own)),
     )
     return {

@@ -8,9 +8,11 @@ over in the meantime is not started.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from operator import attrgetter
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -66,6 +68,7 @@ class Claimed:
     standing: str
     holds: tuple[HoldLine, ...]
     lease_number: int | None = None
+    title_policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,15 @@ class Start:
     deadline: date | None
     lease_until: datetime
     lease_number: int | None = None
+    promised: tuple[tuple[str, date], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
     """An attempt that ended, and the state the delivery takes. `evidence`: what it says of the address.
 
-    At hand-over `deadline` comes into force for `hold_ids`, where the library system or staff set none.
+    At hand-over `deadline` comes into force for `hold_ids`, where the library system or staff set none; where
+    the mail promised several days, each hold has its own in `promised`.
     """
 
     delivery_id: int
@@ -103,6 +108,7 @@ class Finish:
     evidence: Observation | None = None
     hold_ids: tuple[str, ...] = ()
     patron_id: str = ""
+    promised: tuple[tuple[str, date], ...] = ()
 
 
 async def claim(
@@ -113,13 +119,18 @@ async def claim(
     limit: int,
     make_token: Callable[[int], str],
     lease_number: int = 0,
+    *,
+    quiet_until: datetime | None = None,
 ) -> list[Claimed]:
-    """Leases up to `limit` due deliveries to `owner`, prompt ones first, the longest due first.
+    """Leases up to `limit` due deliveries to `owner`, prompt ones first, the longest due first. In quiet hours
+    prompt ones wait for their end: what was delayed into the night is not sent before the morning.
 
     Whoever claims next does not get them until `lease_until`; `lease_number` counts the owner's claims. Tokens are made here, once, so that every
     attempt has the same return path (greylisting keys on it).
     """
     numbers: list[int] = []
+    if quiet_until is not None:
+        await connection.execute(_PUT_OFF, {"now": now, "morning": quiet_until})
     for prompt in (True, False):
         if len(numbers) < limit:
             numbers += await _lease(
@@ -130,6 +141,15 @@ async def claim(
     place = {number: place for place, number in enumerate(numbers)}
     claimed = await load(connection, numbers, make_token)
     return sorted(claimed, key=lambda item: place[item.delivery_id])
+
+
+_PUT_OFF = (
+    sa.update(deliveries)
+    .where(
+        sa.text(CLAIMABLE), deliveries.c.prompt.is_(sa.true()), deliveries.c.next_at <= sa.bindparam("now")
+    )
+    .values(next_at=sa.bindparam("morning"))
+)
 
 
 def _lease_statement(*, skip_locked: bool) -> sa.UpdateBase:
@@ -182,7 +202,7 @@ async def _lease(
         "claim": lease_number,
     }
     result = await connection.execute(_LEASE[connection.dialect.name], said)
-    return [row.delivery_id for row in result]
+    return list(result.scalars().all())
 
 
 async def load(
@@ -210,6 +230,7 @@ async def load(
                 notices.c.reason,
                 patrons.c.name,
                 patrons.c.language,
+                patrons.c.title_policy,
                 addresses.c.standing,
             )
             .join(notices, notices.c.notice_id == columns.notice_id)
@@ -245,6 +266,7 @@ async def load(
             standing=row.standing or "unproven",
             holds=lines.get(row.notice_id, ()),
             lease_number=row.lease_number,
+            title_policy=row.title_policy or "",
         )
         for row in rows
     ]
@@ -266,7 +288,7 @@ async def _give_tokens(
 
 async def hold_lines(connection: AsyncConnection, notice_ids: set[str]) -> dict[str, tuple[HoldLine, ...]]:
     """The holds each notice is about."""
-    rows = await connection.execute(
+    found = await connection.execute(
         sa.select(
             notice_holds.c.notice_id,
             holds.c.hold_id,
@@ -282,9 +304,9 @@ async def hold_lines(connection: AsyncConnection, notice_ids: set[str]) -> dict[
         .order_by(holds.c.hold_id)
     )
     lines: dict[str, list[HoldLine]] = {}
-    for notice_id, *line in rows:
+    for notice_id, *line in found.all():
         lines.setdefault(notice_id, []).append(HoldLine(*line))
-    return {notice_id: tuple(found) for notice_id, found in lines.items()}
+    return {notice_id: tuple(its_lines) for notice_id, its_lines in lines.items()}
 
 
 async def record(
@@ -321,9 +343,7 @@ _BEGIN = (
     .where(
         deliveries.c.delivery_id.in_(sa.bindparam("numbers", expanding=True)),
         # of this very claim: one claimed again since holds other news than the copy that was rendered
-        sa.tuple_(deliveries.c.delivery_id, deliveries.c.lease_number).in_(
-            sa.bindparam("claims", expanding=True)
-        ),
+        deliveries.c.lease_number == sa.bindparam("claim"),
         deliveries.c.lease_owner == sa.bindparam("owner"),
         deliveries.c.state.in_(SENDABLE),
     )
@@ -338,24 +358,22 @@ _BEGIN = (
 
 
 async def _begin(connection: AsyncConnection, owner: str, starts: Sequence[Start]) -> frozenset[int]:
-    first = starts[0]
-    numbers = [start.delivery_id for start in starts]
-    claims = [(start.delivery_id, start.lease_number or 0) for start in starts]
-    said = {
-        "numbers": numbers,
-        "claims": claims,
-        "owner": owner,
-        "until": first.lease_until,
-        "at": first.at,
-    }
-    result = await connection.execute(_BEGIN, said)
-    return frozenset(row.delivery_id for row in result)
+    """The deliveries that are this owner's, of the claim that each start comes from, and still wait."""
+    by_claim: defaultdict[int, list[int]] = defaultdict(list)
+    for start in starts:
+        by_claim[start.lease_number or 0].append(start.delivery_id)
+    said = {"owner": owner, "until": starts[0].lease_until, "at": starts[0].at}
+    accepted: list[int] = []
+    for claim_number, numbers in by_claim.items():
+        result = await connection.execute(_BEGIN, {**said, "claim": claim_number, "numbers": numbers})
+        accepted += result.scalars().all()
+    return frozenset(accepted)
 
 
 _FINISH_DELIVERY = (
     sa.update(deliveries)
     .where(
-        deliveries.c.delivery_id == sa.bindparam("number"),
+        deliveries.c.delivery_id.in_(sa.bindparam("numbers", expanding=True)),
         deliveries.c.state == Transmission.SENDING,
         deliveries.c.lease_owner == sa.bindparam("owner"),
     )
@@ -390,8 +408,9 @@ _FINISH_ATTEMPT = (
 _DEADLINE_IN_FORCE = (
     sa.update(holds)
     .where(
-        holds.c.hold_id == sa.bindparam("hold"),
-        holds.c.state == "ready",
+        holds.c.hold_id.in_(sa.bindparam("hold_ids", expanding=True)),
+        # as a sum, or SQLite would rather read every hold on the shelf by the index on states
+        holds.c.state.concat("") == "ready",
         # a deadline from the library system, or an extension, beats the formula
         sa.or_(holds.c.deadline_source.is_(None), holds.c.deadline_source == "mail"),
     )
@@ -402,24 +421,21 @@ _DEADLINE_IN_FORCE = (
 async def _finish(connection: AsyncConnection, owner: str, finishes: Sequence[Finish]) -> None:
     for item in finishes:
         TRANSMISSION.check(Transmission.SENDING, _first_step(item.state))
-    await connection.execute(
-        _FINISH_DELIVERY,
-        [
-            {
-                "number": item.delivery_id,
-                "owner": owner,
-                "new_state": item.state,
-                "new_next_at": item.next_at,
-                "new_handed_over_at": item.handed_over_at,
-                "new_window_ends_at": item.window_ends_at,
-                "new_deadline": item.deadline,
-                "new_doubts": item.doubts,
-                "new_reason": item.reason,
-                "new_fault": item.fault,
-            }
-            for item in finishes
-        ],
-    )
+    for alike in _alike(finishes):
+        last = alike[-1]
+        said = {
+            "numbers": [item.delivery_id for item in alike],
+            "owner": owner,
+            "new_state": last.state,
+            "new_next_at": last.next_at,
+            "new_handed_over_at": last.handed_over_at,
+            "new_window_ends_at": last.window_ends_at,
+            "new_deadline": last.deadline,
+            "new_doubts": last.doubts,
+            "new_reason": last.reason,
+            "new_fault": last.fault,
+        }
+        await connection.execute(_FINISH_DELIVERY, said)
     await connection.execute(
         _FINISH_ATTEMPT,
         [
@@ -437,14 +453,31 @@ async def _finish(connection: AsyncConnection, owner: str, finishes: Sequence[Fi
             for item in finishes
         ],
     )
-    in_force = [
-        {"hold": hold_id, "new_deadline": item.deadline}
-        for item in finishes
-        if item.deadline is not None and item.state is Transmission.HANDED_OVER
-        for hold_id in item.hold_ids
-    ]
-    if in_force:
-        await connection.execute(_DEADLINE_IN_FORCE, in_force)
+    in_force: defaultdict[date, list[str]] = defaultdict(list)
+    for item in finishes:
+        if item.deadline is not None and item.state is Transmission.HANDED_OVER:
+            in_force[item.deadline] += () if item.promised else item.hold_ids
+            for hold_id, day in item.promised:
+                in_force[day].append(hold_id)
+    for day, hold_ids in in_force.items():
+        await connection.execute(_DEADLINE_IN_FORCE, {"hold_ids": hold_ids, "new_deadline": day})
+
+
+def _alike(finishes: Sequence[Finish]) -> list[list[Finish]]:
+    """`finishes` in groups that one statement can record, each in order of time.
+
+    A batch's mails end alike but for some milliseconds; those handed over take the time of the last one of
+    their commit. What is tried again keeps its own time.
+    """
+    groups: defaultdict[tuple[object, ...], list[Finish]] = defaultdict(list)
+    for item in sorted(finishes, key=_ended_at):
+        window = item.window_ends_at and item.window_ends_at - item.at
+        alone = item.delivery_id if item.handed_over_at is None else None
+        groups[alone, item.state, window, item.deadline, item.doubts, item.reason, item.fault].append(item)
+    return list(groups.values())
+
+
+_ended_at = attrgetter("at")
 
 
 def _first_step(state: Transmission) -> Transmission:

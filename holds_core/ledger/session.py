@@ -40,6 +40,8 @@ REFUSED = (DataError, IntegrityError)
 
 BUSY_TIMEOUT_MS = 15_000
 _READERS = 4
+CACHE_KB = 8192
+"""Of pages for each connection: SQLite's own 2 MB are fewer than a batch's indexes have."""
 
 
 class SchemaMismatch(TodokuError):  # noqa: N818
@@ -115,8 +117,19 @@ class Ledger:
 
         Raises SchemaMismatch if the database is newer than the program.
         """
-        async with self.write() as connection:
-            await connection.run_sync(_upgrade)
+        if self._turn is None:
+            async with self.write() as connection:
+                await connection.run_sync(_upgrade)
+            return
+        # SQLite alters a table by making it anew; where references are enforced, dropping the old one would
+        # delete all that refers to it (sqlite.org/lang_altertable.html, section 7)
+        engine = _sqlite(str(self._writer.url), readonly=False, references=False)
+        try:
+            async with self._turn, engine.begin() as connection:
+                await connection.run_sync(_upgrade)
+                await connection.run_sync(_check_references)
+        finally:
+            await engine.dispose()
 
     async def schema(self) -> tuple[str | None, str]:
         """(version of the database or None if it is empty, version this program wants)."""
@@ -132,7 +145,7 @@ class Ledger:
             )
 
 
-def _sqlite(url: str, *, readonly: bool) -> AsyncEngine:
+def _sqlite(url: str, *, readonly: bool, references: bool = True) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_size=_READERS if readonly else 1,
@@ -140,7 +153,7 @@ def _sqlite(url: str, *, readonly: bool) -> AsyncEngine:
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None},
         hide_parameters=True,  # an error's text goes into the log; values are patrons' data
     )
-    _prepare(engine.sync_engine, readonly=readonly)
+    _prepare(engine.sync_engine, readonly=readonly, references=references)
     return engine
 
 
@@ -160,7 +173,7 @@ def _plain_sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _prepare(engine: sa.Engine, *, readonly: bool) -> None:
+def _prepare(engine: sa.Engine, *, readonly: bool, references: bool = True) -> None:
     @sa.event.listens_for(engine, "do_connect")
     def private(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
         # names, addresses and what people borrow: for its owner only; SQLite's -wal and -shm follow it.
@@ -177,7 +190,8 @@ def _prepare(engine: sa.Engine, *, readonly: bool) -> None:
         cursor.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit is on disk before we dial; NORMAL could forget it after a power cut
         cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA foreign_keys = {'ON' if references else 'OFF'}")
+        cursor.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         if readonly:
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
@@ -199,17 +213,30 @@ def _versions(connection: Connection) -> tuple[str | None, str]:
     return MigrationContext.configure(connection).get_current_revision(), head
 
 
+def check_known(found: str | None) -> None:
+    """Raises SchemaMismatch for a schema that a newer version of the program made."""
+    scripts = ScriptDirectory.from_config(_config())
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaMismatch(
+            f"the database has schema {found}, which this program does not know (its own is "
+            f"{scripts.get_current_head()}): it was made by a newer version; install that version again"
+        )
+
+
 def _upgrade(connection: Connection) -> None:
     config = _config()
-    found, wanted = _versions(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise SchemaMismatch(
-            f"the database has schema {found}, which this program does not know (its own is {wanted}): "
-            "it was made by a newer version; install that version again"
-        )
+    found, _ = _versions(connection)
+    check_known(found)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _check_references(connection: Connection) -> None:
+    """What was not enforced during the migrations holds after them, or they are undone."""
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        tables = ", ".join(sorted({str(row[0]) for row in broken}))
+        raise SchemaMismatch(f"the upgrade would leave {len(broken)} broken references in {tables}")
 
 
 def differences(connection: Connection) -> list[Any]:

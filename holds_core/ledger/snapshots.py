@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from holds_core.errors import Conflict
 from holds_core.feeds.changes import Change, Known, known
 from holds_core.feeds.mapping import Kind
 from holds_core.holds import OPEN
-from holds_core.ledger import outbox
+from holds_core.ledger import bulk, outbox
 from holds_core.ledger.models import (
     audit,
     deliveries,
@@ -59,6 +57,33 @@ class Run:
 async def last_run(connection: AsyncConnection, source: Source) -> Run | None:
     """The newest run that was not refused."""
     return await _run(connection, source, snapshot_runs.c.state != "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file, or an answer of a live feed, that the guard did not let in and nothing has replaced since."""
+
+    feed: str
+    kind: Kind
+    file: str
+    at: datetime
+
+
+async def refused(connection: AsyncConnection) -> list[Refused]:
+    """What waits for a person: to be mended over there, or taken in all the same."""
+    columns = snapshot_runs.c
+    newest = sa.select(sa.func.max(columns.run_id)).group_by(columns.feed, columns.kind)
+    rows = await connection.execute(
+        sa.select(columns.feed, columns.kind, columns.file, columns.started_at)
+        .where(columns.run_id.in_(newest), columns.state == "refused")
+        .order_by(columns.feed, columns.kind)
+    )
+    return [Refused(row.feed, Kind(row.kind), row.file, row.started_at) for row in rows]
+
+
+async def newest_run(connection: AsyncConnection, source: Source) -> Run | None:
+    """The newest run, also one that was refused."""
+    return await _run(connection, source, sa.true())
 
 
 async def last_done(connection: AsyncConnection, source: Source) -> Run | None:
@@ -153,9 +178,25 @@ async def finish(
         .where(snapshot_runs.c.run_id == run.run_id)
         .values(state="done", finished_at=now, as_of=run.as_of, figures=figures)
     )
+    await _dated(connection, source, run.as_of, now)
+
+
+async def nothing_new(
+    connection: AsyncConnection, source: Source, run: Run, as_of: datetime, now: datetime
+) -> None:
+    """The feed was read and says what it said before: `run`, its last one, speaks of `as_of` too."""
+    await connection.execute(
+        sa.update(snapshot_runs)
+        .where(snapshot_runs.c.run_id == run.run_id)
+        .values(finished_at=now, as_of=as_of)
+    )
+    await _dated(connection, source, as_of, now)
+
+
+async def _dated(connection: AsyncConnection, source: Source, as_of: datetime, now: datetime) -> None:
     name = f"feed:{source.feed}"
     before = await get_flag(connection, name, {})
-    value = before | {source.kind.value: run.as_of.isoformat(), "run_at": now.isoformat()}
+    value = before | {source.kind.value: as_of.isoformat(), "run_at": now.isoformat()}
     # lists are made of holds; a feed without a file of holds has only its patrons to be dated by
     value["as_of"] = value.get(Kind.HOLDS.value) or value[Kind.PATRONS.value]
     await put_flag(connection, name, value, now)
@@ -192,6 +233,22 @@ async def page(connection: AsyncConnection, source: Source, after: str, limit: i
     return [Known(*row) for row in rows]
 
 
+async def among(connection: AsyncConnection, source: Source, keys: Sequence[str]) -> list[Known]:
+    """Those of the last snapshot's rows that have these keys."""
+    columns = snapshot_rows.c
+    found: list[Known] = []
+    for start in range(0, len(keys), _IN):
+        rows = await connection.execute(
+            sa.select(columns.key, columns.mark, columns.until, columns.digest).where(
+                columns.feed == source.feed,
+                columns.kind == source.kind,
+                columns.key.in_(keys[start : start + _IN]),
+            )
+        )
+        found += [Known(*row) for row in rows]
+    return found
+
+
 async def remember(connection: AsyncConnection, source: Source, changes: Sequence[Change]) -> None:
     """Makes the last snapshot what it is after these changes."""
     rows = [
@@ -201,16 +258,7 @@ async def remember(connection: AsyncConnection, source: Source, changes: Sequenc
         if change.new is not None
         for row in (known(change.new),)
     ]
-    if rows:
-        insert: Any = (
-            postgresql.insert(snapshot_rows)
-            if connection.dialect.name == "postgresql"
-            else sqlite.insert(snapshot_rows)
-        )
-        values = {name: insert.excluded[name] for name in ("mark", "until", "digest")}
-        await connection.execute(
-            insert.on_conflict_do_update(index_elements=["feed", "kind", "key"], set_=values), rows
-        )
+    await bulk.insert(connection, snapshot_rows, rows, clash="replace")
     gone = [change.key for change in changes if change.new is None]
     for start in range(0, len(gone), _IN):
         await connection.execute(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,13 +16,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from holds_core.ledger.models import flags
 
 
+def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """A JSON column as it is written, for `words_in`: thousands of rows have few different values."""
+    return sa.cast(column, sa.Text).label(str(column.name))
+
+
+@lru_cache(maxsize=4096)
+def words_in(text: str | None) -> tuple[str, ...]:
+    """The words of a JSON list, read once for all rows that have the same."""
+    return tuple(json.loads(text) or ()) if text else ()
+
+
 async def insert_new(connection: AsyncConnection, table: sa.Table, values: Mapping[str, Any]) -> bool:
     """Inserts a row unless its key is there already. Returns whether it was new."""
-    insert = (
-        postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-    ).on_conflict_do_nothing()
-    result = await connection.execute(insert.values(**values))
+    result = await connection.execute(_unless_there(table, connection.dialect.name), dict(values))
     return result.rowcount == 1
+
+
+@lru_cache(maxsize=64)
+def _unless_there(table: sa.Table, dialect: str) -> Any:
+    """The statement, made once: making one costs more than running it."""
+    return (
+        postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    ).on_conflict_do_nothing()
 
 
 async def put_flag(connection: AsyncConnection, name: str, value: Any, now: datetime) -> None:
@@ -35,6 +53,13 @@ async def put_flag(connection: AsyncConnection, name: str, value: Any, now: date
 async def get_flag(connection: AsyncConnection, name: str, default: Any = None) -> Any:
     row = (await connection.execute(sa.select(flags.c.value).where(flags.c.name == name))).first()
     return default if row is None else row.value
+
+
+async def lock_flag(connection: AsyncConnection, name: str, now: datetime) -> Any:
+    """A named value that nobody else changes before this transaction ends; None if it was never set."""
+    await insert_new(connection, flags, {"name": name, "value": None, "at": now})
+    row = await connection.execute(sa.select(flags.c.value).where(flags.c.name == name).with_for_update())
+    return row.scalar_one()
 
 
 def short_id(prefix: str, *parts: object) -> str:

@@ -14,11 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from holds_core.address_checks import sentence
 from holds_core.errors import NotFound
+from holds_core.evidence import WEIGHTS, Sign
+from holds_core.ledger.decisions import as_json
 from holds_core.ledger.models import (
     addresses,
     attempts,
+    case_steps,
     cases,
+    decisions,
     deliveries,
     events,
     evidence,
@@ -94,6 +99,7 @@ async def _hold(connection: AsyncConnection, hold_id: str) -> Story | None:
     moments = [m async for m in _events(connection, events.c.hold_id == hold_id)]
     steps = await connection.execute(sa.select(hold_steps).where(hold_steps.c.hold_id == hold_id))
     moments += [Moment(step.at, f"hold.{step.state}", _said(step, "inferred", "event_id")) for step in steps]
+    moments += await _decided(connection, decisions.c.hold_id == hold_id)
     about = deliveries.c.notice_id.in_(
         sa.select(notice_holds.c.notice_id).where(notice_holds.c.hold_id == hold_id)
     )
@@ -110,6 +116,7 @@ async def _patron(connection: AsyncConnection, patron_id: str) -> Story | None:
     moments = [m async for m in _events(connection, about)]
     if not known and not moments:
         return None
+    moments += await _decided(connection, decisions.c.patron_id == patron_id)
     moments += await _addresses_of(connection, patron_id)
     moments += [m async for m in _mail(connection, deliveries.c.patron_id == patron_id)]
     moments += await _loose_evidence(connection, evidence.c.patron_id == patron_id)
@@ -118,6 +125,13 @@ async def _patron(connection: AsyncConnection, patron_id: str) -> Story | None:
         moments.append(Moment(row.opened_at, "case.opened", _said(row, "case_id", "reasons", "deadline")))
         if row.closed_at is not None:
             moments.append(Moment(row.closed_at, "case.closed", _said(row, "case_id", "closed_why")))
+    steps = await connection.execute(
+        sa.select(case_steps)
+        .join(cases, cases.c.case_id == case_steps.c.case_id)
+        .where(cases.c.patron_id == patron_id, case_steps.c.what.not_in(["opened", "closed"]))
+        .order_by(case_steps.c.step_id)
+    )
+    moments += [Moment(row.at, f"case.{row.what}", _said(row, "case_id", "why")) for row in steps]
     return _story(f"patron:{patron_id}", moments)
 
 
@@ -136,6 +150,7 @@ async def _address(connection: AsyncConnection, address: str) -> Story | None:
     moments.append(
         Moment(row.since, "address.standing", _said(row, "standing", "reasons", "proven", "mistyped"))
     )
+    moments += _doubted(row, row.since)
     moments += [m async for m in _mail(connection, deliveries.c.address_key == key)]
     moments += await _loose_evidence(connection, evidence.c.address_key == key)
     return _story(f"address:{key}", moments)
@@ -151,7 +166,14 @@ _KINDS: dict[str, Callable[[AsyncConnection, str], Awaitable[Story | None]]] = {
 
 async def _addresses_of(connection: AsyncConnection, patron_id: str) -> list[Moment]:
     rows = await connection.execute(
-        sa.select(patron_addresses, addresses.c.standing, addresses.c.reasons, addresses.c.since.label("so"))
+        sa.select(
+            patron_addresses,
+            addresses.c.standing,
+            addresses.c.reasons,
+            addresses.c.since.label("so"),
+            addresses.c.doubt,
+            addresses.c.suggestion,
+        )
         .join(addresses, addresses.c.address_key == patron_addresses.c.address_key, isouter=True)
         .where(patron_addresses.c.patron_id == patron_id)
     )
@@ -162,13 +184,32 @@ async def _addresses_of(connection: AsyncConnection, patron_id: str) -> list[Mom
         )
         if row.standing:
             moments.append(Moment(row.so, "address.standing", _said(row, "address", "standing", "reasons")))
+        moments += _doubted(row, row.since)
     return moments
+
+
+def _doubted(row: Any, at: datetime) -> list[Moment]:
+    """What the checks at registration found, if anything."""
+    if not row.doubt:
+        return []
+    ja, en = sentence(row.doubt)
+    return [Moment(at, "address.doubted", _said(row, "doubt", "suggestion") | {"ja": ja, "en": en})]
 
 
 async def _events(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> AsyncIterator[Moment]:
     for row in await connection.execute(sa.select(events).where(where)):
         detail = dict(row.payload) | {"event_id": row.event_id, "feed": row.feed, "outcome": row.outcome}
         yield Moment(row.at, f"event.{row.type}", detail | ({"note": row.note} if row.note else {}))
+
+
+async def _decided(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> list[Moment]:
+    """What our rules decided about holds, or warned of, each with its rule and sentence."""
+    moments = []
+    for row in await connection.execute(sa.select(decisions).where(where).order_by(decisions.c.decision_id)):
+        said = {name: value for name, value in as_json(row).items() if value not in (None, "")}
+        del said["at"]
+        moments.append(Moment(row.at, f"decision.{said.pop('decision')}", said))
+    return moments
 
 
 async def _mail(connection: AsyncConnection, where: sa.ColumnElement[bool]) -> AsyncIterator[Moment]:
@@ -197,6 +238,8 @@ async def _loose_evidence(connection: AsyncConnection, where: sa.ColumnElement[b
 
 def _observed(row: Any) -> Moment:
     said = _said(row, "delivery_id", "source", "reason", "fault", "severity", "status", "code", "text")
+    said |= _said(row, "withdrawn_at", "withdrawn_by")
+    said["weight"] = " / ".join(WEIGHTS[Sign(row.kind)])
     return Moment(row.at, f"evidence.{row.kind}", said)
 
 
@@ -210,7 +253,7 @@ def _said(row: Any, *names: str) -> dict[str, Any]:
     }
 
 
-_ORDER = ("event", "hold", "address", "notice", "delivery", "attempt", "evidence", "case")
+_ORDER = ("event", "hold", "decision", "address", "notice", "delivery", "attempt", "evidence", "case")
 
 
 def _story(subject: str, moments: list[Moment]) -> Story:

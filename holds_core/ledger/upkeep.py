@@ -20,24 +20,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from holds_core.errors import TodokuError
 from holds_core.holds import OPEN
+from holds_core.ledger.accounts import LONGEST
 from holds_core.ledger.inbox import MailState
 from holds_core.ledger.models import (
     addresses,
     audit,
     batches,
+    canaries,
     case_actions,
     cases,
     claims,
+    decisions,
     deliveries,
     events,
     evidence,
     flags,
     holds,
     inbound,
+    mail_domains,
     notice_holds,
     notices,
     patron_addresses,
-    requests,
+    patrons,
+    provider_alerts,
+    sessions,
+    snapshot_rows,
+    snapshot_runs,
 )
 from holds_core.ledger.session import Ledger
 from holds_core.ledger.sql import get_flag, put_flag
@@ -84,10 +92,16 @@ def rules(retention: Retention, now: datetime, dialect: str) -> tuple[Rule, ...]
         ),
         Rule("holds", holds.c.hold_id, _over(old)),
         Rule("cases", cases.c.case_id, sa.and_(cases.c.state == "closed", cases.c.closed_at < old)),
+        Rule("patrons", patrons.c.patron_id, _departed(old)),
         Rule("former_addresses", patron_addresses.c.id, patron_addresses.c.until < old),
         Rule("addresses", addresses.c.address_key, _unowned(old)),
-        Rule("requests", requests.c.request_id, requests.c.done_at < old),
         Rule("claims", claims.c.patron_id, claims.c.until < old),
+        Rule("decisions", decisions.c.decision_id, decisions.c.at < old),
+        Rule("canaries", canaries.c.canary_id, canaries.c.settled_at < old),
+        Rule("provider_alerts", provider_alerts.c.alert_id, provider_alerts.c.closed_at < old),
+        Rule("mail_domains", mail_domains.c.domain, mail_domains.c.ask_again_at < old),
+        Rule("snapshot_runs", snapshot_runs.c.run_id, _replaced_run(old)),
+        Rule("sessions", sessions.c.session_key, sessions.c.created_at < now - LONGEST),
         Rule("staff_actions", case_actions.c.action_id, case_actions.c.at < audited),
         Rule("audit", audit.c.audit_id, audit.c.at < audited),
     )
@@ -158,6 +172,34 @@ def _unowned(before: datetime) -> sa.ColumnElement[bool]:
                 .where(table.c.address_key == addresses.c.address_key)
             )
             for table in (patron_addresses, deliveries, evidence)
+        ),
+    )
+
+
+def _departed(before: datetime) -> sa.ColumnElement[bool]:
+    """Patrons whom the library system's lists no longer have, with nothing left that concerns them. Without
+    any list nobody is known to have gone."""
+    listed = sa.select(sa.literal(1)).where(snapshot_rows.c.kind == "patrons")
+    concerns = (
+        listed.where(snapshot_rows.c.key == patrons.c.patron_id),
+        sa.select(sa.literal(1)).where(holds.c.patron_id == patrons.c.patron_id, holds.c.state.in_(OPEN)),
+        sa.select(sa.literal(1)).where(deliveries.c.patron_id == patrons.c.patron_id),
+    )
+    return sa.and_(patrons.c.event_at < before, sa.exists(listed), *(~sa.exists(query) for query in concerns))
+
+
+def _replaced_run(before: datetime) -> sa.ColumnElement[bool]:
+    """The last run of a feed says what the next one is compared with: it stays."""
+    later = snapshot_runs.alias()
+    return sa.and_(
+        snapshot_runs.c.finished_at < before,
+        sa.exists(
+            sa.select(later.c.run_id).where(
+                later.c.feed == snapshot_runs.c.feed,
+                later.c.kind == snapshot_runs.c.kind,
+                later.c.state == "done",
+                later.c.run_id > snapshot_runs.c.run_id,
+            )
         ),
     )
 
@@ -256,3 +298,32 @@ async def probe(ledger: Ledger, now: datetime) -> None:
     with _told():
         async with ledger.write() as connection:
             await put_flag(connection, "doctor", {}, now)
+
+
+async def newest_mail(ledger: Ledger) -> int:
+    """The number of the mail that came in last, 0 without any. Raises LedgerDown."""
+    with _told():
+        async with ledger.read() as connection:
+            return await connection.scalar(sa.select(sa.func.max(inbound.c.inbound_id))) or 0
+
+
+async def put_away(ledger: Ledger, after: int, marker: bytes) -> bytes | None:
+    """The mail with `marker` among those that came in after number `after`, once the daemon has read it; it
+    leaves the quarantine, since it is the doctor's own. Raises LedgerDown."""
+    with _told():
+        async with ledger.read() as connection:
+            rows = await connection.execute(
+                sa.select(inbound.c.inbound_id, inbound.c.raw).where(
+                    inbound.c.inbound_id > after, inbound.c.state != MailState.NEW
+                )
+            )
+            found = next(((number, raw) for number, raw in rows if raw and marker in raw), None)
+        if found is None:
+            return None
+        async with ledger.write() as connection:
+            await connection.execute(
+                sa.update(inbound)
+                .where(inbound.c.inbound_id == found[0], inbound.c.state == MailState.QUARANTINED)
+                .values(state=MailState.DISMISSED, why="doctor")
+            )
+        return bytes(found[1])

@@ -13,21 +13,28 @@ from datetime import time
 from pydantic import PrivateAttr, ValidationInfo
 from pydantic import field_validator as check
 
+from holds_core.settings.alerts import AlertRelay, Alerts
 from holds_core.settings.base import Section, unique
+from holds_core.settings.canaries import Canaries, Canary
 from holds_core.settings.days import DateRange, MonthDay, Weekday, YearlyRange
 from holds_core.settings.feeds import Snapshot
+from holds_core.settings.holds import Contact, HoldLimit, Holds, Reception, Volumes
 from holds_core.settings.library import (
     Authority,
     Branch,
     Closed,
     Language,
     Library,
+    MonthEnd,
     NthWeekday,
     PublicHolidays,
     Substitute,
     TitlePolicy,
+    Wording,
 )
+from holds_core.settings.live_feeds import Addresses, Folio, FolioAuth, Koha, LiveFeed
 from holds_core.settings.mail import (
+    AddressChecks,
     Batch,
     BatchRules,
     Charset,
@@ -37,6 +44,7 @@ from holds_core.settings.mail import (
     Intake,
     Lmtp,
     Mode,
+    MxCheck,
     OnClosedDays,
     Provider,
     QuietHours,
@@ -44,9 +52,11 @@ from holds_core.settings.mail import (
     Relay,
     ReturnPath,
     Sender,
+    SenderChange,
     Sending,
     Tls,
 )
+from holds_core.settings.outgoing import Breaker, Dkim, DkimKey
 from holds_core.settings.problems import Problem
 from holds_core.settings.service import (
     Api,
@@ -54,30 +64,40 @@ from holds_core.settings.service import (
     Case,
     Confirm,
     Confirmation,
-    Contact,
     Count,
     Deadline,
     Desk,
     Feeds,
-    Holds,
     Level,
     LogFormat,
     Logging,
+    OnClosure,
     PhoneFallback,
-    Reception,
+    Proxy,
     Retention,
     Start,
+    Summary,
+    SummaryWhen,
+    Way,
+    WhileUndelivered,
     Windows,
 )
 from holds_core.settings.values import Complaint, Listen, refused
 
 __all__ = [
+    "AddressChecks",
+    "Addresses",
+    "AlertRelay",
+    "Alerts",
     "Api",
     "Ask",
     "Authority",
     "Batch",
     "BatchRules",
     "Branch",
+    "Breaker",
+    "Canaries",
+    "Canary",
     "Case",
     "Charset",
     "Closed",
@@ -89,25 +109,36 @@ __all__ = [
     "DateRange",
     "Deadline",
     "Desk",
+    "Dkim",
+    "DkimKey",
     "Feeds",
+    "Folio",
+    "FolioAuth",
+    "HoldLimit",
     "Holds",
     "Imap",
     "ImapTls",
     "Intake",
+    "Koha",
     "Language",
     "Level",
     "Library",
     "Listen",
+    "LiveFeed",
     "Lmtp",
     "LogFormat",
     "Logging",
     "Mode",
     "MonthDay",
+    "MonthEnd",
+    "MxCheck",
     "NthWeekday",
     "OnClosedDays",
+    "OnClosure",
     "PhoneFallback",
     "Problem",
     "Provider",
+    "Proxy",
     "PublicHolidays",
     "QuietHours",
     "Quoting",
@@ -116,15 +147,22 @@ __all__ = [
     "Retention",
     "ReturnPath",
     "Sender",
+    "SenderChange",
     "Sending",
     "Settings",
     "Snapshot",
     "Start",
     "Substitute",
+    "Summary",
+    "SummaryWhen",
     "TitlePolicy",
     "Tls",
+    "Volumes",
+    "Way",
     "Weekday",
+    "WhileUndelivered",
     "Windows",
+    "Wording",
     "YearlyRange",
 ]
 
@@ -142,6 +180,8 @@ class Settings(Section):
     relay: Relay
     providers: tuple[Provider, ...] = ()
     intake: Intake
+    address_checks: AddressChecks
+    canaries: Canaries
     database: Database
     confirmation: Confirmation
     deadline: Deadline
@@ -152,6 +192,7 @@ class Settings(Section):
     desk: Desk
     confirm: Confirm
     api: Api
+    alerts: Alerts
     logging: Logging
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())

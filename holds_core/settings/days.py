@@ -113,6 +113,16 @@ def _dates(value: object) -> DateRange:
         ) from None
 
 
+def local_day(value: object) -> date:
+    """A converter to one day, which begins at midnight in the library's time zone."""
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value).strip())
+    except ValueError:
+        raise expected("2026-04-01 のような日付", "a date such as 2026-04-01") from None
+
+
 Day = Annotated[Weekday, PlainValidator(_weekday)]
 Yearly = Annotated[YearlyRange, PlainValidator(_yearly)]
 Dates = Annotated[DateRange, PlainValidator(_dates)]

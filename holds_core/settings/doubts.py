@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from holds_core.settings import Mode, QuietHours, Settings, Tls
+from holds_core.settings import Mode, QuietHours, Settings, Tls, Way
 from holds_core.settings.problems import Path
 
 
@@ -102,7 +102,15 @@ def _signs(settings: Settings) -> Iterator[Doubt]:
     if settings.sending.mode is Mode.OFF:
         return
     asks = settings.confirmation.ask
-    if settings.confirm.base_url is None and (asks.registration_changed or asks.hold_ready):
+    ways = (asks.registration_changed, asks.hold_ready)
+    has_address = bool(settings.sender.confirm_addresses)
+    if any(way is Way.REPLY for way in ways) and not has_address:
+        yield Doubt(
+            ("sender", "reply_confirm_address"),
+            "指定がないため、メールに空メールの宛先が入りません。",
+            "without it mail carries no address for an empty mail.",
+        )
+    if settings.confirm.base_url is None and any(way.link for way in ways) and not has_address:
         yield Doubt(
             ("confirm", "base_url"),
             "指定がないため、メールに確認用のリンクが入りません。",

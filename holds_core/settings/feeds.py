@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import PlainValidator, field_validator
 
 from holds_core.settings.base import Section
-from holds_core.settings.values import Complaint, FilePath, Flag, Line, choice, expected, refused, whole
+from holds_core.settings.values import (
+    Complaint,
+    FilePath,
+    Flag,
+    Line,
+    choice,
+    duration,
+    expected,
+    refused,
+    whole,
+)
 
 Lines = tuple[Line, ...]
 
@@ -89,6 +100,7 @@ class PatronColumns(Section):
     guardian_id: Line | None = None
     branch: Line | None = None
     language: Line | None = None
+    title_policy: Line | None = None
     provisional: Line | None = None
     overdue: Line | None = None
 
@@ -211,10 +223,14 @@ class Guard(Section):
 
 
 class Snapshot(Section):
-    """One feed of snapshots: a file of patrons, one of holds, or both. Without `folder` none is watched."""
+    """One feed of snapshots: a file of patrons, one of holds, or both. Without `folder` none is watched.
+
+    A feed of which nothing was taken in for `late_after` is late.
+    """
 
     name: FeedName
     folder: FilePath | None = None
+    late_after: Annotated[timedelta, PlainValidator(duration("1m", "30d"))] = timedelta(hours=36)
     nightly: Flag = True
     encoding: Annotated[FileEncoding, PlainValidator(choice(FileEncoding))] = FileEncoding.AUTO
     delimiter: Annotated[Delimiter, PlainValidator(choice(Delimiter))] = Delimiter.COMMA

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, ValidationInfo
 from pydantic import field_validator as check
 
-from holds_core.settings.base import Section
+from holds_core.settings.base import Section, unique
+from holds_core.settings.days import local_day
+from holds_core.settings.outgoing import Breaker, Dkim
 from holds_core.settings.values import (
     Address,
     Clock,
@@ -43,8 +46,28 @@ class ReturnPath(StrEnum):
     FIXED = "fixed"
 
 
+class SenderChange(Section):
+    """Another sender from a day on. What is left out stays as it was before.
+
+    `watch`: how long afterwards silent addresses are looked at more closely, because a patron who accepts
+    listed senders only may have missed the announcement.
+    """
+
+    since: Annotated[date, PlainValidator(local_day)]
+    address: Address
+    name: Line | None = None
+    name_en: Line | None = None
+    return_path_domain: Domain | None = None
+    reply_confirm_address: Address | None = None
+    watch: Annotated[timedelta, PlainValidator(duration("0d", "1y"))] = timedelta(days=60)
+
+
 class Sender(Section):
-    """Who the mail is from. `return_path_mailbox` is the part before the @ under plus and fixed."""
+    """Who the mail is from. `return_path_mailbox` is the part before the @ under plus and fixed.
+
+    `reply_confirm_plus`: whether "+" and a token may follow the local part of `reply_confirm_address`; None
+    takes the return path's word for it (see `confirm_by_token`).
+    """
 
     address: Address
     name: Line | None = None
@@ -56,6 +79,35 @@ class Sender(Section):
     return_path_mailbox: LocalPart = "bounce"
     token_keys_file: FilePath = Path("token.keys")
     reply_confirm_address: Address | None = None
+    reply_confirm_plus: Flag | None = None
+    dkim: Dkim
+    changes: tuple[SenderChange, ...] = ()
+
+    @property
+    def confirm_by_token(self) -> bool:
+        """Whether each mail has a confirmation address of its own. Where bounces come to one fixed mailbox,
+        the mail system knows no address extensions."""
+        if self.reply_confirm_plus is not None:
+            return self.reply_confirm_plus
+        return self.return_path is not ReturnPath.FIXED
+
+    def addresses_from(self, day: date) -> tuple[str, ...]:
+        """The sender's address in force on a day, and those that will follow: what patrons should accept."""
+        before = [self.address, *(change.address for change in self.changes if change.since <= day)]
+        after = [change.address for change in self.changes if change.since > day]
+        return tuple(dict.fromkeys([before[-1], *after]))
+
+    @property
+    def confirm_addresses(self) -> tuple[str, ...]:
+        """All addresses for confirmation by empty mail, of today, yesterday and tomorrow."""
+        every = (self.reply_confirm_address, *(change.reply_confirm_address for change in self.changes))
+        return tuple(dict.fromkeys(address for address in every if address))
+
+    @check("changes")
+    @classmethod
+    def _in_order(cls, changes: tuple[SenderChange, ...]) -> tuple[SenderChange, ...]:
+        unique(changes, "since", "ほかの変更と異なる日付", "a day on which no other change begins")
+        return tuple(sorted(changes, key=lambda change: change.since))
 
     @check("return_path_domain", mode="before")
     @classmethod
@@ -123,6 +175,7 @@ class Sending(Section):
     retry_delays: tuple[Annotated[timedelta, PlainValidator(duration("1s", "1d"))], ...] = tuple(
         timedelta(minutes=minutes) for minutes in _MINUTES
     )
+    breaker: Breaker
 
     @check("redirect_to")
     @classmethod
@@ -181,7 +234,7 @@ class Tls(StrEnum):
     IMPLICIT = "implicit"
 
 
-def _login(username: str | None, password_file: Any, variable: str, info: ValidationInfo) -> None:
+def needs_password(username: str | None, password_file: Any, variable: str, info: ValidationInfo) -> None:
     """A user name needs a password from somewhere."""
     if username and password_file is None and not context(info).env.get(variable):
         raise expected(
@@ -190,7 +243,7 @@ def _login(username: str | None, password_file: Any, variable: str, info: Valida
         )
 
 
-_RELAY_PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
+RELAY_PORTS = {Tls.NONE: 25, Tls.STARTTLS: 587, Tls.IMPLICIT: 465}
 
 
 class Relay(Section):
@@ -198,7 +251,7 @@ class Relay(Section):
 
     host: Host
     tls: Annotated[Tls, PlainValidator(choice(Tls))] = Tls.STARTTLS
-    port: Port = Field(default_factory=lambda data: _RELAY_PORTS[data.get("tls", Tls.STARTTLS)])
+    port: Port = Field(default_factory=lambda data: RELAY_PORTS[data.get("tls", Tls.STARTTLS)])
     verify_tls: Flag = True
     ca_file: FilePath | None = None
     username: Line | None = None
@@ -211,7 +264,7 @@ class Relay(Section):
     @check("password_file")
     @classmethod
     def _password(cls, file: Any, info: ValidationInfo) -> Any:
-        _login(info.data.get("username"), file, "TODOKU_RELAY_PASSWORD", info)
+        needs_password(info.data.get("username"), file, "TODOKU_RELAY_PASSWORD", info)
         return file
 
 
@@ -237,6 +290,7 @@ class Provider(Section):
     links: Flag | None = None
     quoting: Annotated[Quoting, PlainValidator(choice(Quoting))] | None = None
     per_minute: Annotated[int, PlainValidator(whole(1, 100_000))] | None = None
+    line_width: Annotated[int, PlainValidator(whole(20, 200))] | None = None
 
 
 # What comes back --------------------------------------------------------------------------------------
@@ -273,7 +327,7 @@ class Imap(Section):
     @check("password_file")
     @classmethod
     def _password(cls, file: Any, info: ValidationInfo) -> Any:
-        _login(info.data.get("username"), file, "TODOKU_IMAP_PASSWORD", info)
+        needs_password(info.data.get("username"), file, "TODOKU_IMAP_PASSWORD", info)
         return file
 
     @check("done_folder")
@@ -285,10 +339,43 @@ class Imap(Section):
 
 
 class Intake(Section):
-    """How bounces and replies come in: either way, or both."""
+    """How bounces and replies come in: either way, or both. `former_imap` is the mailbox of a sender that was
+    given up, where both still come for a while."""
 
     lmtp: Lmtp | None = None
     imap: Imap | None = None
+    former_imap: Imap | None = None
+
+
+class MxCheck(StrEnum):
+    """Whether DNS is asked if a new address's domain takes mail."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class AddressChecks(Section):
+    """Checks of new addresses beyond their form. Off where DNS is closed; `keep` is how long an answer serves."""
+
+    mx: Annotated[MxCheck, PlainValidator(choice(MxCheck))] = MxCheck.OFF
+    nameserver: ListenAddress | None = None
+    timeout: Annotated[timedelta, PlainValidator(duration("1s", "1m"))] = timedelta(seconds=5)
+    keep: Annotated[timedelta, PlainValidator(duration("1h", "90d"))] = timedelta(days=7)
+
+    @check("nameserver")
+    @classmethod
+    def _by_number(cls, server: Listen | None) -> Listen | None:
+        """A name could not be looked up without the server it names."""
+        if server is None:
+            return None
+        try:
+            ip_address(server.host)
+        except ValueError:
+            raise expected(
+                "192.0.2.53:53 のようなIPアドレスとポート番号",
+                "an IP address and a port, such as 192.0.2.53:53",
+            ) from None
+        return server
 
 
 class Database(Section):

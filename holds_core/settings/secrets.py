@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holds_core.settings import Settings
+from holds_core.settings.live_feeds import FOLIO_PASSWORD, KOHA_SECRET
 from holds_core.settings.problems import ConfigError, Problem, misfit
 from holds_core.settings.problems import Path as KeyPath
 from holds_core.tokens import MIN_KEY_LENGTH
 
 RELAY_PASSWORD = "TODOKU_RELAY_PASSWORD"  # noqa: S105 - the name of a variable
 IMAP_PASSWORD = "TODOKU_IMAP_PASSWORD"  # noqa: S105 - the name of a variable
+ALERTS_PASSWORD = "TODOKU_ALERTS_PASSWORD"  # noqa: S105 - the name of a variable
 API_TOKENS = "TODOKU_API_TOKENS"
 
 
@@ -25,12 +27,18 @@ API_TOKENS = "TODOKU_API_TOKENS"
 class Secrets:
     """What the daemon needs and no one may see. The environment wins over a file.
 
-    `token_keys`: the first signs, all verify. `warnings` concern files that others can read.
+    `token_keys`: the first signs, all verify. `dkim_keys` are PEM, in the order of `sender.dkim.keys`.
+    `warnings` concern files that others can read.
     """
 
     relay_password: str | None = field(default=None, repr=False)
     imap_password: str | None = field(default=None, repr=False)
+    former_imap_password: str | None = field(default=None, repr=False)
+    alerts_password: str | None = field(default=None, repr=False)
+    dkim_keys: tuple[bytes, ...] = field(default=(), repr=False)
     api_tokens: tuple[str, ...] = field(default=(), repr=False)
+    koha_secret: str | None = field(default=None, repr=False)
+    folio_password: str | None = field(default=None, repr=False)
     token_keys: tuple[bytes, ...] = field(default=(), repr=False)
     warnings: tuple[Problem, ...] = ()
 
@@ -61,16 +69,43 @@ def read_secrets(settings: Settings, env: Mapping[str, str]) -> Secrets:
     imap_password = env.get(IMAP_PASSWORD) or reader.text(
         ("intake", "imap", "password_file"), imap.password_file if imap else None
     )
+    former = settings.intake.former_imap
+    # its own file first: the variable holds the password of the mailbox in use
+    former_imap_password = reader.text(
+        ("intake", "former_imap", "password_file"), former.password_file if former else None
+    ) or env.get(IMAP_PASSWORD)
+    second = settings.alerts.relay
+    alerts_password = env.get(ALERTS_PASSWORD) or reader.text(
+        ("alerts", "relay", "password_file"), second.password_file if second else None
+    )
+    dkim = [
+        reader.text(("sender", "dkim", "keys", place, "key_file"), key.key_file)
+        for place, key in enumerate(settings.sender.dkim.keys)
+    ]
     tokens = env.get(API_TOKENS) or reader.text(("api", "tokens_file"), settings.api.tokens_file) or ""
+    koha, folio = settings.feeds.koha, settings.feeds.folio
+    koha_secret = env.get(KOHA_SECRET) or reader.text(
+        ("feeds", "koha", "client_secret_file"), koha.client_secret_file if koha else None
+    )
+    folio_password = env.get(FOLIO_PASSWORD) or reader.text(
+        ("feeds", "folio", "password_file"), folio.password_file if folio else None
+    )
     keys = reader.keys(("sender", "token_keys_file"), settings.sender.token_keys_file)
     if reader.problems:
         raise ConfigError(reader.problems)
     return Secrets(
-        relay_password,
-        imap_password,
-        tuple(token for line in secret_lines(tokens) for token in re.split(r"[\s,]+", line) if token),
-        tuple(key.encode() for key in keys),
-        tuple(reader.warnings),
+        relay_password=relay_password,
+        imap_password=imap_password,
+        former_imap_password=former_imap_password,
+        alerts_password=alerts_password,
+        dkim_keys=tuple(text.encode() for text in dkim if text is not None),
+        api_tokens=tuple(
+            token for line in secret_lines(tokens) for token in re.split(r"[\s,]+", line) if token
+        ),
+        koha_secret=koha_secret,
+        folio_password=folio_password,
+        token_keys=tuple(key.encode() for key in keys),
+        warnings=tuple(reader.warnings),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -297,7 +297,28 @@ def _web_page(value: object) -> str:
     return value
 
 
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(value if isinstance(value, str) else "")
+    except ValueError:
+        raise expected(
+            "127.0.0.1 または 10.1.2.0/24 のようなIPアドレスの範囲",
+            "an IP address or a range of them, such as 127.0.0.1 or 10.1.2.0/24",
+        ) from None
+
+
+def _header_name(value: object) -> str:
+    """A field name (RFC 9110 section 5.6.2), of the letters that all proxies pass on."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,59}", value):
+        raise expected("X-Remote-User のようなヘッダー名", "the name of a header, such as X-Remote-User")
+    return value
+
+
 Host = Annotated[str, PlainValidator(_host)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
+HeaderName = Annotated[str, PlainValidator(_header_name)]
 Domain = Annotated[str, PlainValidator(_domain)]
 MailDomain = Annotated[str, PlainValidator(_pattern)]
 LocalPart = Annotated[str, PlainValidator(_local_part)]

@@ -22,6 +22,8 @@ def upgrade() -> None:
         sa.Column("since", UtcTime(), nullable=False),
         sa.Column("proven", sa.Boolean(), nullable=False),
         sa.Column("mistyped", sa.Boolean(), nullable=False),
+        sa.Column("doubt", sa.String(length=40), server_default="", nullable=False),
+        sa.Column("suggestion", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("address_key", name=op.f("pk_addresses")),
     )
     op.create_index(op.f("ix_addresses_domain"), "addresses", ["domain"], unique=False)
@@ -47,8 +49,43 @@ def upgrade() -> None:
         sa.Column("released_at", UtcTime(), nullable=False),
         sa.Column("released", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.String(length=40), nullable=False),
+        sa.Column("finished_at", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("slot", name=op.f("pk_batches")),
     )
+    op.create_table(
+        "campaigns",
+        sa.Column("campaign_id", sa.String(length=200), nullable=False),
+        sa.Column("switch_on", sa.Date(), nullable=False),
+        sa.Column("per_batch", sa.Integer(), nullable=False),
+        sa.Column("started_at", UtcTime(), nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("reached", sa.Text(), server_default="", nullable=False),
+        sa.Column("queued", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("ended_at", UtcTime(), nullable=True),
+        sa.Column("ended_why", sa.String(length=40), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaigns")),
+    )
+    op.create_table(
+        "canaries",
+        sa.Column(
+            "canary_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("slot", sa.String(length=200), nullable=False),
+        sa.Column("address", sa.String(length=320), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("begun_at", UtcTime(), nullable=False),
+        sa.Column("sent_at", UtcTime(), nullable=True),
+        sa.Column("fate", sa.String(length=40), nullable=False),
+        sa.Column("settled_at", UtcTime(), nullable=True),
+        sa.Column("detail", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("canary_id", name=op.f("pk_canaries")),
+        sa.UniqueConstraint("slot", "address", name=op.f("uq_canaries_slot_address")),
+    )
+    op.create_index("ix_canaries_address_fate", "canaries", ["address", "fate"], unique=False)
+    op.create_index(op.f("ix_canaries_settled_at"), "canaries", ["settled_at"], unique=False)
     op.create_table(
         "case_actions",
         sa.Column(
@@ -106,6 +143,46 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("patron_id", name=op.f("pk_claims")),
     )
     op.create_table(
+        "closures",
+        sa.Column(
+            "closure_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("branch", sa.String(length=200), nullable=False),
+        sa.Column("first", sa.Date(), nullable=False),
+        sa.Column("last", sa.Date(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("entered_at", UtcTime(), nullable=False),
+        sa.Column("entered_by", sa.Text(), nullable=False),
+        sa.Column("removed_at", UtcTime(), nullable=True),
+        sa.Column("removed_by", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("closure_id", name=op.f("pk_closures")),
+    )
+    op.create_table(
+        "decisions",
+        sa.Column(
+            "decision_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("what", sa.String(length=40), nullable=False),
+        sa.Column("hold_id", sa.String(length=200), nullable=False),
+        sa.Column("patron_id", sa.String(length=200), nullable=False),
+        sa.Column("reason", sa.String(length=40), server_default="", nullable=False),
+        sa.Column("sentence_ja", sa.Text(), server_default="", nullable=False),
+        sa.Column("sentence_en", sa.Text(), server_default="", nullable=False),
+        sa.Column("deadline", sa.Date(), nullable=True),
+        sa.Column("event_id", sa.String(length=200), nullable=True),
+        sa.PrimaryKeyConstraint("decision_id", name=op.f("pk_decisions")),
+    )
+    op.create_index("ix_decisions_at", "decisions", ["at"], unique=False)
+    op.create_index(op.f("ix_decisions_hold_id"), "decisions", ["hold_id"], unique=False)
+    op.create_index(op.f("ix_decisions_patron_id"), "decisions", ["patron_id"], unique=False)
+    op.create_table(
         "events",
         sa.Column("event_id", sa.String(length=200), nullable=False),
         sa.Column("type", sa.String(length=40), nullable=False),
@@ -145,6 +222,8 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), server_default="", nullable=False),
         sa.Column("inbound_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("fingerprint", sa.String(length=200), nullable=False),
+        sa.Column("withdrawn_at", UtcTime(), nullable=True),
+        sa.Column("withdrawn_by", sa.String(length=200), nullable=True),
         sa.PrimaryKeyConstraint("evidence_id", name=op.f("pk_evidence")),
         sa.UniqueConstraint("fingerprint", name=op.f("uq_evidence_fingerprint")),
     )
@@ -169,6 +248,7 @@ def upgrade() -> None:
         sa.Column("availability", sa.String(length=40), server_default="", nullable=False),
         sa.Column("set_id", sa.String(length=200), nullable=True),
         sa.Column("volume", sa.Integer(), nullable=True),
+        sa.Column("volume_order", sa.String(length=40), server_default="", nullable=False),
         sa.Column("contact", sa.String(length=40), nullable=True),
         sa.Column("state", sa.String(length=40), nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
@@ -176,6 +256,7 @@ def upgrade() -> None:
         sa.Column("ready_on", sa.Date(), nullable=True),
         sa.Column("deadline", sa.Date(), nullable=True),
         sa.Column("deadline_source", sa.String(length=40), nullable=True),
+        sa.Column("clock_stopped_at", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("hold_id", name=op.f("pk_holds")),
     )
     op.create_index("ix_holds_patron_state", "holds", ["patron_id", "state"], unique=False)
@@ -205,6 +286,15 @@ def upgrade() -> None:
     op.create_index(op.f("ix_inbound_delivery_id"), "inbound", ["delivery_id"], unique=False)
     op.create_index("ix_inbound_state", "inbound", ["state", "inbound_id"], unique=False)
     op.create_table(
+        "mail_domains",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.String(length=40), nullable=False),
+        sa.Column("checked_at", UtcTime(), nullable=False),
+        sa.Column("ask_again_at", UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", name=op.f("pk_mail_domains")),
+    )
+    op.create_index(op.f("ix_mail_domains_ask_again_at"), "mail_domains", ["ask_again_at"], unique=False)
+    op.create_table(
         "notices",
         sa.Column("notice_id", sa.String(length=200), nullable=False),
         sa.Column("kind", sa.String(length=40), nullable=False),
@@ -213,7 +303,6 @@ def upgrade() -> None:
         sa.Column("event_id", sa.String(length=200), nullable=True),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
-        sa.Column("repeats", sa.String(length=200), nullable=True),
         sa.PrimaryKeyConstraint("notice_id", name=op.f("pk_notices")),
     )
     op.create_index(op.f("ix_notices_patron_id"), "notices", ["patron_id"], unique=False)
@@ -224,6 +313,7 @@ def upgrade() -> None:
         sa.Column("name_kana", sa.Text(), server_default="", nullable=False),
         sa.Column("contact", sa.String(length=40), nullable=False),
         sa.Column("language", sa.String(length=40), server_default="", nullable=False),
+        sa.Column("title_policy", sa.String(length=40), server_default="", nullable=False),
         sa.Column("branch", sa.String(length=200), server_default="", nullable=False),
         sa.Column("phones", sa.JSON(), nullable=False),
         sa.Column("phone_note", sa.Text(), server_default="", nullable=False),
@@ -234,20 +324,72 @@ def upgrade() -> None:
         sa.Column("event_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("patron_id", name=op.f("pk_patrons")),
     )
+    op.create_index(
+        "ix_patrons_guardian",
+        "patrons",
+        ["guardian_id"],
+        unique=False,
+        sqlite_where=sa.text("guardian_id IS NOT NULL"),
+        postgresql_where=sa.text("guardian_id IS NOT NULL"),
+    )
     op.create_table(
-        "requests",
+        "provider_alerts",
         sa.Column(
-            "request_id",
+            "alert_id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             autoincrement=True,
             nullable=False,
         ),
-        sa.Column("what", sa.String(length=40), nullable=False),
-        sa.Column("argument", sa.JSON(), nullable=False),
-        sa.Column("asked_at", UtcTime(), nullable=False),
-        sa.Column("done_at", UtcTime(), nullable=True),
-        sa.Column("answer", sa.JSON(), nullable=True),
-        sa.PrimaryKeyConstraint("request_id", name=op.f("pk_requests")),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("opened_at", UtcTime(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("sent", sa.Integer(), nullable=False),
+        sa.Column("shown", sa.Integer(), nullable=False),
+        sa.Column("expected", sa.Float(), nullable=False),
+        sa.Column("loss_before", sa.Float(), nullable=False),
+        sa.Column("loss_now", sa.Float(), nullable=False),
+        sa.Column("suspect", sa.String(length=40), nullable=False),
+        sa.Column("changed_at", UtcTime(), nullable=False),
+        sa.Column("closed_at", UtcTime(), nullable=True),
+        sa.Column("closed_why", sa.String(length=40), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("alert_id", name=op.f("pk_provider_alerts")),
+    )
+    op.create_index(
+        "uq_provider_alerts_open_domain",
+        "provider_alerts",
+        ["domain"],
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_table(
+        "provider_weeks",
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("begins", sa.Date(), nullable=False),
+        sa.Column("mails", sa.Integer(), nullable=False),
+        sa.Column("signs", sa.Integer(), nullable=False),
+        sa.Column("expected", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("domain", "begins", name=op.f("pk_provider_weeks")),
+    )
+    op.create_table(
+        "public_holidays",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_public_holidays")),
+    )
+    op.create_table(
+        "reception_runs",
+        sa.Column("branch", sa.String(length=200), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("until", UtcTime(), nullable=False),
+        sa.Column("started_at", UtcTime(), nullable=False),
+        sa.Column("finished_at", UtcTime(), nullable=True),
+        sa.Column("by", sa.Text(), server_default="", nullable=False),
+        sa.Column("placed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("refused", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("cancelled", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("cancel_refused", sa.Integer(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("branch", "day", name=op.f("pk_reception_runs")),
     )
     op.create_table(
         "snapshot_rows",
@@ -284,6 +426,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_snapshot_runs_feed_kind", "snapshot_runs", ["feed", "kind", "run_id"], unique=False)
     op.create_table(
+        "troubles",
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("trouble", sa.String(length=40), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("told_at", UtcTime(), nullable=True),
+        sa.Column("gone_since", UtcTime(), nullable=True),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_troubles")),
+    )
+    op.create_table(
         "users",
         sa.Column("login", sa.String(length=200), nullable=False),
         sa.Column("name", sa.Text(), server_default="", nullable=False),
@@ -307,6 +460,24 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("case_id", name=op.f("pk_case_marks")),
     )
+    op.create_table(
+        "case_steps",
+        sa.Column(
+            "step_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("case_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("what", sa.String(length=40), nullable=False),
+        sa.Column("why", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["case_id"], ["cases.case_id"], name=op.f("fk_case_steps_case_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("step_id", name=op.f("pk_case_steps")),
+    )
+    op.create_index(op.f("ix_case_steps_case_id"), "case_steps", ["case_id"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column(
@@ -346,6 +517,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("token", name=op.f("uq_deliveries_token")),
     )
     op.create_index(op.f("ix_deliveries_address_key"), "deliveries", ["address_key"], unique=False)
+    op.create_index("ix_deliveries_created", "deliveries", ["created_at"], unique=False)
     op.create_index(
         "ix_deliveries_due",
         "deliveries",
@@ -422,6 +594,20 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_patron_addresses_patron_until", "patron_addresses", ["patron_id", "until"], unique=False
+    )
+    op.create_table(
+        "risks",
+        sa.Column("notice_id", sa.String(length=200), nullable=False),
+        sa.Column("risk", sa.Float(), nullable=False),
+        sa.Column("unseen", sa.Float(), nullable=False),
+        sa.Column("reasons", sa.JSON(), nullable=False),
+        sa.Column("lapses_at", UtcTime(), nullable=True),
+        sa.Column("alarming", sa.Boolean(), nullable=False),
+        sa.Column("computed_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["notice_id"], ["notices.notice_id"], name=op.f("fk_risks_notice_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("notice_id", name=op.f("pk_risks")),
     )
     op.create_table(
         "sessions",
