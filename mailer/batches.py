@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from holds_core.ledger import slots
-from holds_core.ledger.session import Ledger
+from holds_core.ledger import campaign, shelf, slots
+from holds_core.ledger.session import Ledger, Transaction
 from holds_core.rulebook import Rulebook
 from holds_core.settings import Batch, OnClosedDays
 from mailer import maillog
@@ -22,6 +22,7 @@ from mailer.clock import Clock, wait
 
 LOOK_BACK = timedelta(days=8)
 """How far back a missed slot is still worth a line in the ledger."""
+BOOKS_EVERY = timedelta(seconds=20)
 LONGEST_NAP = 30.0
 """Seconds between two looks at the clock, which may be set while we sleep."""
 
@@ -53,12 +54,20 @@ def slots_between(
     yield from sorted(found)
 
 
+async def before_slot(connection: Transaction, book: Rulebook, now: datetime) -> None:
+    """What a batch takes with it beside the day's events: reminders, the next part of an announcement."""
+    await shelf.remind(connection, book, now)
+    await campaign.feed(connection, book.local(now).date(), now)
+
+
 class Batches:
     """Runs due slots. `since` is when this ledger began: slots before it are nobody's."""
 
     def __init__(self, ledger: Ledger, rulebook: Rulebook, clock: Clock, since: datetime) -> None:
         self._ledger, self._rulebook, self._clock, self._since = ledger, rulebook, clock, since
         self._settled_until = since
+        self._fed_on: date | None = None
+        self._books_at = since
 
     def reload(self, rulebook: Rulebook) -> None:
         """Takes a new timetable."""
@@ -76,16 +85,40 @@ class Batches:
         start = max(self._settled_until, now - LOOK_BACK)
         due = list(slots_between(self._batches(), self._zone(), start, now))
         if not self._batches():
-            due = [Slot(now, f"at-once {now.isoformat()}")] if await self._anything_waits() else []
+            due = [Slot(now, f"at-once {now.isoformat()}")] if await self._may_go_at_once(now) else []
+        late, due = self._too_late_in_the_day(due, now)
         async with self._ledger.read() as connection:
             done = await slots.known(connection, [slot.key for slot in due])
         ran = [slot.key for slot in due if slot.key not in done and await self._run(slot, now)]
-        self._settled_until = max(self._settled_until, now)
+        await self._close_books(now)
+        settled = min((slot.due_at - timedelta(microseconds=1) for slot in late), default=now)
+        self._settled_until = max(self._settled_until, settled)
         return ran
+
+    async def _close_books(self, now: datetime) -> None:
+        """Notes when the batches before had all left."""
+        if timedelta() <= now - self._books_at < BOOKS_EVERY:
+            return
+        self._books_at = now
+        async with self._ledger.read() as connection:
+            if not await slots.unfinished(connection, now):
+                return
+        async with self._ledger.write() as connection:
+            await slots.finish(connection, now)
+
+    def _too_late_in_the_day(self, due: list[Slot], now: datetime) -> tuple[list[Slot], list[Slot]]:
+        """(wait, go): what was missed in the day is not caught up with at night, when phones would ring."""
+        book = self._rulebook
+        if not book.is_quiet(now):
+            return [], due
+        wait_for_morning = [slot for slot in due if not book.is_quiet(slot.due_at)]
+        return wait_for_morning, [slot for slot in due if slot not in wait_for_morning]
 
     async def _run(self, slot: Slot, now: datetime) -> bool:
         outcome = self._outcome(slot, now)
         async with self._ledger.write() as connection:
+            if outcome == "run":
+                await before_slot(connection, self._rulebook, now)
             released = await slots.run(connection, slot.key, slot.due_at, now, outcome)
         if released is None:
             return False
@@ -103,7 +136,15 @@ class Batches:
         waits = rules.on_closed_days is OnClosedDays.WAIT and self._rulebook.all_closed(day)
         return "closed" if waits else "run"
 
-    async def _anything_waits(self) -> bool:
+    async def _may_go_at_once(self, now: datetime) -> bool:
+        """Without batches: whether something waits that may leave now."""
+        if self._rulebook.is_quiet(now) or self._outcome(Slot(now, ""), now) != "run":
+            return False
+        today = self._rulebook.local(now).date()
+        if self._fed_on != today:  # an announcement's parts are one a day where there are no batches
+            self._fed_on = today
+            async with self._ledger.write() as connection:
+                await before_slot(connection, self._rulebook, now)
         async with self._ledger.read() as connection:
             return bool(await slots.waiting(connection, limit=1))
 

@@ -6,9 +6,11 @@ provider by its domain. Verbs instead of format strings make the log a thing tha
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -70,6 +72,15 @@ def relay_back(host: str) -> None:
     _log.info("relay_back", relay=host)
 
 
+def stopped_by_breaker(refused: int, mails: int, reason: str, code: str) -> None:
+    _log.error("stopped_by_breaker", refused=refused, mails=mails, reason=reason, code=code)
+
+
+def tested_by_breaker(position: str, passed: bool | None) -> None:
+    """`passed` None: the test mail told nothing."""
+    _log.warning("tested_by_breaker", position=position, passed="" if passed is None else passed)
+
+
 def recovered(deliveries: int) -> None:
     if deliveries:
         _log.warning("recovered", uncertain=deliveries)
@@ -96,6 +107,24 @@ def windows_passed(count: int) -> None:
         _log.info("unanswered", deliveries=count)
 
 
+def silence_weighed(waiting: int, alarming: int, changed: int, observations: int, seconds: float) -> None:
+    """The risks of the notices that wait were worked out anew."""
+    _log.info(
+        "silence_weighed",
+        waiting=waiting,
+        alarming=alarming,
+        changed=changed,
+        observations=observations,
+        took_s=round(seconds, 2),
+    )
+
+
+def provider_alert(what: str, alert: int, domain: str, suspect: str, sent: int, shown: int) -> None:
+    """A provider loses our mail, or no longer does. `what`: opened, blamed (on someone else), closed."""
+    level = _log.info if what == "closed" else _log.warning
+    level("provider_alert", what=what, alert=alert, domain=domain, suspect=suspect, sent=sent, shown=shown)
+
+
 def purged(erased: Mapping[str, int]) -> None:
     if any(erased.values()):
         _log.info("purged", **{name: count for name, count in erased.items() if count})
@@ -114,11 +143,27 @@ def event(name: str, **facts: Any) -> None:
     _log.info(name, **facts)
 
 
+def feed_down(feed: str, why: str, again_in_s: float) -> None:
+    _log.warning("feed_down", feed=feed, why=why, again_in_s=round(again_in_s))
+
+
+def feed_late(feed: str, as_of: datetime | None, why: str) -> None:
+    _log.warning("feed_late", feed=feed, as_of=as_of.isoformat() if as_of else "never", why=why)
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: one that was replaced since may be closed, and a log
+    must never be what a program fails of."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def setup(*, json: bool, level: str) -> None:
     """Configures the log: to standard error, as key=value (journald) or JSON, from `level` up."""
-    import logging
-    import sys
-
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
         if json
@@ -132,10 +177,10 @@ def setup(*, json: bool, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     # libraries' own lines: only what is serious, they may quote addresses
     logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="level=%(levelname)s event=library %(message)s"
+        level=logging.WARNING, stream=_StandardError(), format="level=%(levelname)s event=library %(message)s"
     )

@@ -25,6 +25,7 @@ def finished(
     4xx is retried until the rule gives up (`expired`), 5xx is final for the notice and becomes evidence
     about the address, a lost connection after the final dot is in doubt.
     """
+    handed_over = outcome.result is Result.HANDED_OVER
     finish = Finish(
         delivery_id=item.delivery_id,
         notice_id=item.notice_id,
@@ -32,22 +33,26 @@ def finished(
         at=now,
         outcome=outcome,
         state=AFTER[outcome.result],
+        handed_over_at=now if handed_over else None,
+        window_ends_at=rulebook.window_end(item.kind, item.branch, now, start.deadline)
+        if handed_over
+        else None,
         deadline=start.deadline,
         doubts=item.doubts,
-        hold_ids=tuple(line.hold_id for line in item.holds),
+        hold_ids=tuple([line.hold_id for line in item.holds]),
         patron_id=item.patron_id,
+        promised=start.promised,
     )
     match outcome.result:
         case Result.HANDED_OVER:
-            window = rulebook.window_end(item.kind, item.branch, now)
-            return replace(finish, handed_over_at=now, window_ends_at=window)
+            return finish
         case Result.UNCERTAIN:
             # taken for handed over after the second doubt, hence a window already now
             return replace(
                 finish,
                 doubts=item.doubts + 1,
                 next_at=now + DOUBT_WAIT,
-                window_ends_at=rulebook.window_end(item.kind, item.branch, now),
+                window_ends_at=rulebook.window_end(item.kind, item.branch, now, start.deadline),
                 reason="interrupted",
                 fault=Fault.US,
             )

@@ -47,14 +47,14 @@ class Recorder:
     async def submit(self, start: Start | None, finish: Finish | None) -> bool:
         """Waits until both are committed. Returns whether `start` may be dialled.
 
-        Shielded: a caller that is cancelled does not take its outcome with it.
+        A caller that is cancelled does not take its outcome with it: what was handed in is recorded.
         """
         entry = _Entry(start, finish, asyncio.get_running_loop().create_future())
         self._entries.append(entry)
         self._kick.set()
         if len(self._entries) >= self.connections:
             self._full.set()
-        return await asyncio.shield(entry.done)
+        return await entry.done
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set and nothing is left to record."""

@@ -60,6 +60,7 @@ _ABOUT_THE_LIBRARY = frozenset(
     {
         *("kind", "language", "library_name", "library_phone", "library_url", "sender_address"),
         *("send_only_note", "opac_url", "account_menu", "address_menu", "not_me_url"),
+        "not_me_address",
     }
 )
 _ALL_IT_MAY_SEE: Mapping[Kind, frozenset[str]] = {

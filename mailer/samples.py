@@ -24,6 +24,10 @@ _REASONS: dict[Kind, tuple[str, str]] = {
         "すでにお取り置きしています。",
         "It is already waiting for you on the hold shelf.",
     ),
+    Kind.DEADLINE_CHANGED: (
+        "11月27日(金)から11月28日(土)まで臨時休館するためです。",
+        "The library will be closed from Friday 27 to Saturday 28 November.",
+    ),
     Kind.HOLD_CANCELLED_BY_LIBRARY: (
         "資料が見つかりませんでした。",
         "The item could not be found.",
@@ -47,6 +51,7 @@ _JAPANESE = NoticeView(
     confirm_url="https://mail.lib.example.jp/c/sample",
     confirm_address="kakunin+sample@lib.example.jp",
     not_me_url="https://mail.lib.example.jp/n/sample",
+    not_me_address="kakunin+other@lib.example.jp",
     old_sender="oshirase@old.example.jp",
     new_sender="oshirase@lib.example.jp",
     switch_on=date(2026, 12, 1),
@@ -63,7 +68,7 @@ _ENGLISH = replace(
 def sample_view(kind: Kind, language: str = "ja", title_policy: str = TitlePolicy.FULL) -> NoticeView:
     """A notice as a patron might get it. `hold_ready` and its like list three holds, the others one."""
     english = language.partition("-")[0] == "en"
-    several = kind in (Kind.HOLD_READY, Kind.HOLD_EXPIRING)
+    several = kind in (Kind.HOLD_READY, Kind.HOLD_EXPIRING, Kind.DEADLINE_CHANGED)
     return replace(
         _ENGLISH if english else _JAPANESE,
         kind=kind,

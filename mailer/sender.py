@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from holds_core.errors import TodokuError
-from holds_core.ledger import cases, outbox, sending
+from holds_core.ledger import breaker, cases, outbox, sending
 from holds_core.ledger.models import deliveries
 from holds_core.ledger.sending import Claimed, Finish, Start
 from holds_core.ledger.session import UNAVAILABLE, Ledger, Transaction
-from holds_core.ledger.sql import get_flag
 from holds_core.notices import BATCHED, Outcome, Result, Transmission
 from holds_core.retry import next_try
 from holds_core.rulebook import Rulebook
@@ -28,6 +27,7 @@ from holds_core.tokens import TokenKeys
 from mailer import maillog
 from mailer.clock import Clock, wait
 from mailer.compose import Composed, Composer, Dropped
+from mailer.fuse import Fuse, shown
 from mailer.outcome import finished
 from mailer.pacing import Pacer, interval
 from mailer.recorder import Recorder
@@ -57,6 +57,8 @@ class SenderState:
     paused: str = ""
     sent: int = 0
     refused: int = 0
+    ended: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(mail domain, result, whose fault) -> attempts."""
     in_flight: set[int] = field(default_factory=set)
 
 
@@ -86,12 +88,14 @@ class Sender:
         self._busy = 0
         self._claims = 0
         self._workers: list[asyncio.Task[None]] = []
+        self._fuse = Fuse(ledger, clock, owner, rulebook.settings)
         self.recorder = Recorder(ledger, owner, clock)
         self.state = SenderState()
 
     def reload(self, rulebook: Rulebook, composer: Composer) -> None:
         """Takes new rules and texts for the mails that are composed from now on."""
         self.rulebook, self._composer = rulebook, composer
+        self._fuse.reload(rulebook.settings)
 
     @property
     def idle(self) -> bool:
@@ -133,8 +137,11 @@ class Sender:
         self._hungry.set()
 
     def _empty_queue(self) -> None:
-        while not self._ready.empty():
-            self._ready.get_nowait()
+        """Takes out what is claimed; the word to end, which may be there already, stays."""
+        waiting = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
+        for item in waiting:
+            if item is None:
+                self._ready.put_nowait(None)
 
     async def _feed(self, stop: asyncio.Event, *, until_idle: bool) -> None:
         """Keeps the queue filled with what is due, paused or backed off where that is called for."""
@@ -142,10 +149,13 @@ class Sender:
             self._raise_if_one_died()
             full = self._ready.qsize() > LOW_WATER
             claimed = 0
-            if not await self._may_send():
+            allowed = await self._may_send()
+            if not allowed:
                 await self._give_back()
             elif not full:
-                claimed = await self._claim()
+                claimed = await self._claim(min(CHUNK, allowed))
+                if allowed == 1 and not claimed and await self._fuse.nothing_to_test():
+                    claimed = await self._claim(1)
             if until_idle and not (claimed or full) and self.idle:
                 return
             self._hungry.clear()
@@ -165,24 +175,37 @@ class Sender:
         async with self._ledger.write() as connection:
             await outbox.unlease(connection, self._owner)
 
-    async def _may_send(self) -> bool:
+    async def _may_send(self) -> int:
+        """How many mails may be claimed now; 0 while sending is off, stopped or backed off."""
         if self.rulebook.settings.sending.mode is Mode.OFF:
             self.state.paused = "sending.mode: off"
-            return False
-        if self._backoff_until is not None and self._clock.now() < self._backoff_until:
-            return False
+            return 0
         async with self._ledger.read() as connection:
-            paused = await get_flag(connection, PAUSED)
-        self.state.paused = (paused.get("why") or "paused") if paused else ""
-        return not paused
+            paused, state = await breaker.gate(connection, PAUSED)
+        if paused:
+            self.state.paused = paused.get("why") or "paused"
+            return 0
+        if self._backoff_until is not None and self._clock.now() < self._backoff_until:
+            return 0
+        allowed = await self._fuse.allowed(state, idle=self.idle)
+        self.state.paused = "" if self._fuse.closed else shown(state)
+        return allowed
 
-    async def _claim(self) -> int:
+    async def _claim(self, most: int) -> int:
         now = self._clock.now()
+        quiet_until = self.rulebook.may_leave(now) if self.rulebook.is_quiet(now) else None
         self._claims += 1
 
         async def work(connection: Transaction) -> tuple[list[Claimed], dict[int, datetime]]:
             items = await sending.claim(
-                connection, self._owner, now, now + LEASE, CHUNK, self._keys.make, self._claims
+                connection,
+                self._owner,
+                now,
+                now + LEASE,
+                most,
+                self._keys.make,
+                self._claims,
+                quiet_until=quiet_until,
             )
             later = self._hold_back(items, now)
             await outbox.postpone(connection, list(later.items()), self._owner)
@@ -242,12 +265,20 @@ class Sender:
     async def _one(self, relay: Relay, item: Claimed, before: Finish | None) -> Finish | None:
         """One delivery. Returns how it ended, to be recorded with the connection's next start."""
         mail = await self._composed(item)
-        if mail is None or not await self._connected(relay):
+        if mail is None or self._fuse.stops or not await self._connected(relay):
             if before is not None:
                 await self.recorder.submit(None, before)
             return None
         now = self._clock.now()
-        start = Start(item.delivery_id, item.tries + 1, now, mail.deadline, now + LEASE, item.lease_number)
+        start = Start(
+            item.delivery_id,
+            item.tries + 1,
+            now,
+            mail.deadline,
+            now + LEASE,
+            item.lease_number,
+            mail.promised,
+        )
         if not await self.recorder.submit(start, before):
             maillog.not_sent(item.delivery_id, item.notice_id, item.state, "changed")
             return None
@@ -334,12 +365,20 @@ class Sender:
             await outbox.unlease(connection, self._owner)
 
     def _tell(self, item: Claimed, finish: Finish) -> None:
-        maillog.attempt_ended(item.delivery_id, item.notice_id, item.domain, finish.outcome, finish.state)
+        shown = self._composer.mailbox(item.domain).shown
+        maillog.attempt_ended(item.delivery_id, item.notice_id, shown, finish.outcome, finish.state)
+        self.state.ended[item.domain, finish.outcome.result, finish.fault] += 1
+        if self._fuse.note(finish):
+            self._empty_queue()
+            self._hungry.set()
         if finish.state is Transmission.HANDED_OVER:
             self.state.sent += 1
             allowed = self.rulebook.settings.sending.prompt_within
-            waited = finish.at - item.created_at
-            if item.kind not in BATCHED and item.tries == 0 and waited > allowed:
+            if item.kind in BATCHED or item.tries or finish.at - item.created_at <= allowed:
+                return
+            # what came at night had to wait for the morning
+            waited = finish.at - self.rulebook.may_leave(item.created_at)
+            if waited > allowed:
                 maillog.prompt_late(
                     item.delivery_id, item.notice_id, waited.total_seconds(), allowed.total_seconds()
                 )

@@ -155,6 +155,8 @@ class NoticeView:
     """Where an empty mail confirms that this one arrived (空メール)."""
     not_me_url: str = ""
     """Where someone who is not this patron says so."""
+    not_me_address: str = ""
+    """The same by an empty mail."""
     send_only_note: str = ""
     """The library's own words instead of the template's statement that nobody reads replies."""
     old_sender: str = ""
