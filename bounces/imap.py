@@ -17,6 +17,10 @@ from typing import Any
 
 import aioimaplib
 
+ANSWER_LIMIT = 16 * 1024 * 1024
+"""Octets of one answer, the mails asked for not counted: a million UIDs, or a server that does not stop."""
+_FRAME = 4096  # octets around each mail of an answer
+
 
 class Broken(Exception):  # noqa: N818
     """The connection is of no use any more and must be thrown away: aioimaplib queues each later command
@@ -92,6 +96,38 @@ def _words(response: Any) -> str:
     return f"{response.result} {''.join(c if c.isprintable() else ' ' for c in text)[:200]}".strip()
 
 
+def _admitted(response: Any) -> None:
+    """Raises LoginRefused unless the login went well, Broken if it is the server's trouble."""
+    if response.result == "OK":
+        return
+    said = _words(response)
+    # RFC 5530 section 3: these are the server's trouble, not the password's
+    passing = re.search(r"\[(UNAVAILABLE|INUSE|SERVERBUG|LIMIT)\b", said, re.IGNORECASE)
+    raise (Broken if passing else LoginRefused)(f"login: {said}")
+
+
+_LISTED = re.compile(rb"\((?P<flags>[^)]*)\) (?:\"[^\"]*\"|NIL) (?P<name>.+)", re.IGNORECASE)
+_JUNK_NAMES = frozenset({"junk", "spam", "junk e-mail", "junk email", "bulk mail", "bulk", "迷惑メール"})
+
+
+def plain_name(wire: bytes) -> str:
+    """A mailbox name as people write it, from the answer to LIST: the inverse of `mailbox_name`."""
+    text = wire.decode("utf-8", "replace").strip()
+    if text.startswith('"') and text.endswith('"') and len(text) > 1:
+        text = re.sub(r"\\(.)", r"\1", text[1:-1])
+
+    def decoded(match: re.Match[str]) -> str:
+        if not match[1]:
+            return "&"
+        try:
+            padded = match[1] + "=" * (-len(match[1]) % 4)
+            return base64.b64decode(padded, b"+,").decode("utf-16-be")
+        except (ValueError, UnicodeDecodeError):
+            return match[0]
+
+    return re.sub(r"&([A-Za-z0-9+,]*)-", decoded, text)
+
+
 class Connection:
     """One login to one server, through TLS if there is a context.
 
@@ -111,6 +147,22 @@ class Connection:
             ssl_context=tls,
         )
         self._protocol = self._client.protocol
+        self._most, self._received = ANSWER_LIMIT, 0
+        self._count_octets()
+
+    def _count_octets(self) -> None:
+        """Ends the connection when an answer is longer than it can be. aioimaplib keeps all that comes: a
+        server that announces a small mail and sends without end would fill the memory."""
+        receive = self._protocol.data_received
+
+        def counted(data: bytes) -> None:
+            self._received += len(data)
+            if self._received > self._most:
+                self._protocol.transport.abort()
+            else:
+                receive(data)
+
+        self._protocol.data_received = counted
 
     async def _first(self, what: str, tasks: set[asyncio.Future[Any]], seconds: float) -> None:
         """Waits until one of `tasks` is done. A command's own time-out of aioimaplib's would not do: it
@@ -128,8 +180,10 @@ class Connection:
                 task.cancel()
             raise Broken(f"{what}: " + ("connection closed" if done else f"no answer in {seconds:g} s"))
 
-    async def _ask(self, what: str, command: Coroutine[Any, Any, Any]) -> Any:
-        """Runs one command of aioimaplib and returns its response, whatever the result."""
+    async def _ask(self, what: str, command: Coroutine[Any, Any, Any], most: int = ANSWER_LIMIT) -> Any:
+        """Runs one command of aioimaplib and returns its response, whatever the result. `most` octets of
+        answer are read."""
+        self._most, self._received = most, 0
         task = asyncio.ensure_future(command)
         await self._first(what, {task}, self._answer)
         try:
@@ -149,11 +203,12 @@ class Connection:
     def can(self, capability: str) -> bool:
         return capability in self._protocol.capabilities
 
-    async def open(self, username: str, password: str) -> None:
-        """Greeting, login, and the capabilities that hold after it. LoginRefused."""
+    async def open(self, username: str, secret: str, *, token: bool = False) -> None:
+        """Greeting, login, and the capabilities that hold after it. With `token` the secret is an OAuth 2.0
+        access token, else a password. LoginRefused."""
         await self._ask("connect", self._client.wait_hello_from_server())
         if self._protocol.state == aioimaplib.NONAUTH:
-            await self._login(username, password)
+            await (self._authenticate(username, secret) if token else self._login(username, secret))
         # aioimaplib mangles those in the login's answer ("[CAPABILITY", "MOVE]")
         await self._ask("capabilities", self._protocol.capability())
 
@@ -161,12 +216,36 @@ class Connection:
         if self.can("LOGINDISABLED"):
             raise LoginRefused("login: the server allows none without TLS (LOGINDISABLED)")
         response = await self._ask("login", self._protocol.login(quoted(username), password))
-        if response.result == "OK":
-            return
-        said = _words(response)
-        # RFC 5530 section 3: these are the server's trouble, not the password's
-        passing = re.search(r"\[(UNAVAILABLE|INUSE|SERVERBUG|LIMIT)\b", said, re.IGNORECASE)
-        raise (Broken if passing else LoginRefused)(f"login: {said}")
+        _admitted(response)
+
+    async def _authenticate(self, username: str, token: str) -> None:
+        """XOAUTH2. A refusal comes as a challenge with the reasons, which the client must answer with an
+        empty line before the server says NO; aioimaplib takes it for a line of the answer and waits."""
+        if not self.can("AUTH=XOAUTH2"):
+            raise LoginRefused("login: the server knows no XOAUTH2")
+        if any(sign in username + token for sign in "\0\1\r\n"):
+            raise LoginRefused("login: the user name or the token has control characters")
+        self._protocol._continuation = lambda _: self._protocol.transport.write(b"\r\n")
+        try:
+            _admitted(await self._ask("login", self._protocol.xoauth2(username, token)))
+        finally:
+            del self._protocol._continuation
+
+    async def junk_folder(self) -> str:
+        """The folder that the server marks for junk (RFC 6154), else one with a usual name, else ""."""
+        listed = self._protocol.simple_command("LIST", '""', '"*"')
+        response = await self._must("list", listed)
+        found = [match for line in response.lines if (match := _LISTED.fullmatch(bytes(line)))]
+        names = [(match["flags"].lower().split(), plain_name(match["name"])) for match in found]
+        marked = [name for flags, name in names if b"\\junk" in flags]
+        usual = [name for _, name in names if name.rpartition("/")[2].lower() in _JUNK_NAMES]
+        return next(iter([*marked, *usual]), "")
+
+    async def has(self, message_id: str) -> bool:
+        """Whether the open folder has a mail of this Message-ID."""
+        search = self._protocol.search("HEADER", "Message-ID", quoted(message_id), charset=None, by_uid=True)
+        response = await self._must("search", search)
+        return any(word.isdigit() for line in response.lines[:-1] for word in line.split())
 
     async def select(self, folder: str) -> int:
         """Opens the folder and returns its UIDVALIDITY (RFC 3501 section 2.3.1.1), 0 if it has none."""
@@ -200,7 +279,7 @@ class Connection:
     async def bodies(self, uids: list[int], octets: int) -> dict[int, bytes]:
         """The first `octets` of each mail, not marking it read. What the server cannot give is missing."""
         fetch = self._protocol.fetch(uid_set(uids), f"(UID BODY.PEEK[]<0.{octets}>)", by_uid=True)
-        response = await self._ask("fetch", fetch)
+        response = await self._ask("fetch", fetch, ANSWER_LIMIT + len(uids) * (octets + _FRAME))
         return {uid: body for uid, _, body in fetched(response.lines) if body is not None}
 
     async def move(self, uids: list[int], folder: str) -> str:
@@ -229,6 +308,7 @@ class Connection:
         if not self.can("IDLE") or self._idle_refused:
             await self._pause(seconds)
             return
+        self._most, self._received = ANSWER_LIMIT, 0
         told = self._protocol.idle_queue
         while not told.empty():  # told before we last searched
             told.get_nowait()

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from bounces.confirmation import Confirmation, confirmation
 from bounces.intake import Inbound
 from bounces.log import BounceLog
-from bounces.match import By, Match, matches
+from bounces.match import By, Match, canary_of, matches
 from bounces.parse import MailKind, Recipient, Report, read
 from bounces.why import Why, tell
 from holds_core.errors import IllegalTransition
 from holds_core.evidence import Sign
-from holds_core.ledger import inbox, observations
+from holds_core.ledger import answers, canaries, inbox, observations
+from holds_core.ledger.canaries import Fate
 from holds_core.ledger.inbox import MailState, Stored
 from holds_core.ledger.observations import Observation
 from holds_core.ledger.session import REFUSED, Ledger, Transaction
@@ -40,6 +43,10 @@ _SIGNS = {
 }
 
 
+_CONFIRMATION = "confirmation"
+"""The kind of an empty mail that confirms, beside the reader's kinds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of one mail."""
@@ -51,10 +58,14 @@ class Verdict:
 
 
 class Ingest:
-    """Reads inbound mail for one ledger. `now` comes with the calls; `keys` verify our tokens."""
+    """Reads inbound mail for one ledger. `keys` verify our tokens; mail to one of `confirm_addresses` is an
+    empty mail that confirms (空メール)."""
 
-    def __init__(self, ledger: Ledger, keys: TokenKeys, log: BounceLog) -> None:
+    def __init__(
+        self, ledger: Ledger, keys: TokenKeys, log: BounceLog, confirm_addresses: Sequence[str] = ()
+    ) -> None:
         self._ledger, self._keys, self._log = ledger, keys, log
+        self._confirm_addresses = tuple(confirm_addresses)
         self._new = asyncio.Event()
         self._new.set()  # what an earlier process stored and did not read
 
@@ -131,8 +142,15 @@ class Ingest:
         kind = report.kind.value
         if mail.raw is None:
             return _quarantined(mail.kind, Why.ERASED)
+        said = confirmation(report, mail.envelope_to, self._confirm_addresses, self._keys)
+        if said is not None:
+            return await _confirm(connection, mail, said)
         if (why := _unusable(report)) is not None:
             return _quarantined("loop" if report.loop else kind, why)
+        if (canary := canary_of(report, mail.envelope_to, self._keys)) is not None:
+            if report.is_bounce and report.kind is not MailKind.DELAYED:
+                await canaries.settle(connection, canary, Fate.BOUNCED, mail.received_at)
+            return Verdict(MailState.USED, kind)  # the library's own mailbox: nothing of a patron's
         match = await self._match(connection, mail, report)
         if match is None:
             return _quarantined(kind, Why.UNTIED)
@@ -162,6 +180,51 @@ class Ingest:
             delivery = verdict.match.delivery_id if verdict.match else None
             by = verdict.match.by.value if verdict.match else ""
             self._log.received(mail.inbound_id, mail.source, verdict.kind, delivery, by)
+
+
+async def _confirm(connection: Transaction, mail: Stored, said: Confirmation) -> Verdict:
+    """Records an empty mail as evidence about what it answers."""
+    found = await _answered(connection, mail, said)
+    if isinstance(found, Why):
+        return _quarantined(_CONFIRMATION, found)
+    for match in found:
+        for item in _confirmed(mail, match, said):
+            await observations.observe(connection, item, mail.received_at)
+    return Verdict(MailState.USED, _CONFIRMATION, match=found[0])
+
+
+async def _answered(connection: Transaction, mail: Stored, said: Confirmation) -> list[Match] | Why:
+    now = mail.received_at
+    if said.delivery_id is None:
+        sender = address_key(said.sender)
+        found = await answers.written_to(connection, sender, now) if said.sender else []
+        return [Match(delivery_id, By.SENDER) for delivery_id in found] or Why.UNKNOWN_WRITER
+    asked = await answers.asked(connection, said.delivery_id)
+    if asked is None:
+        return Why.UNTIED
+    if now > asked.created_at + answers.VALID_FOR:
+        return Why.TOO_LATE
+    return [Match(said.delivery_id, By.CONFIRM_ADDRESS)]
+
+
+def _confirmed(mail: Stored, match: Match, said: Confirmation) -> list[Observation]:
+    """The sign, counted once however often the patron confirms; words beside it are a reply, which staff
+    must see. Words that only a sender's address vouches for stay with the weak sign."""
+    item = Observation(
+        at=mail.received_at,
+        sign=said.sign,
+        source=mail.source,
+        fingerprint=f"wrote:{mail.inbound_id}:{match.delivery_id}",
+        delivery_id=match.delivery_id,
+        inbound_id=mail.inbound_id,
+    )
+    if said.sign is Sign.WROTE:
+        return [replace(item, text=said.words)]
+    signs = [replace(item, fingerprint=answers.fingerprint(said.sign, match.delivery_id))]
+    if said.words:
+        reply = f"mail:{mail.inbound_id}:0"
+        signs.append(replace(item, sign=Sign.REPLIED, fingerprint=reply, text=said.words))
+    return signs
 
 
 def _as_delivered(mail: Stored) -> bytes:

@@ -98,12 +98,14 @@ class MailboxState:
         return self.status in (MailboxStatus.READING, MailboxStatus.LISTENING)
 
 
-def _tls_context(options: ImapOptions) -> ssl.SSLContext | None:
+def tls_context(
+    tls: Literal["none", "implicit"], *, verify: bool, ca_file: Path | None
+) -> ssl.SSLContext | None:
     """Made anew for each connection, so that a renewed authority is picked up. OSError without the file."""
-    if options.tls == "none":
+    if tls == "none":
         return None
-    context = ssl.create_default_context(cafile=options.ca_file)
-    if not options.verify:
+    context = ssl.create_default_context(cafile=ca_file)
+    if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -193,7 +195,8 @@ class MailboxReader:
     async def _session(self) -> None:
         options = self._options
         self._show(status=MailboxStatus.CONNECTING)
-        connection = Connection(options.host, options.port, _tls_context(options), self._pacing.answer)
+        context = tls_context(options.tls, verify=options.verify, ca_file=options.ca_file)
+        connection = Connection(options.host, options.port, context, self._pacing.answer)
         try:
             await connection.open(options.username, options.password)
             validity = await connection.select(options.folder)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bounces.parse import OWN_HEADER, Report
-from holds_core.tokens import TokenKeys
+from holds_core.tokens import Purpose, TokenKeys
 
 
 class By(StrEnum):
@@ -23,6 +23,8 @@ class By(StrEnum):
     MESSAGE_ID = "message_id"
     OWN_HEADER = "own_header"
     REPLY = "reply"
+    CONFIRM_ADDRESS = "confirm_address"  # an empty mail to the address that only this delivery named
+    SENDER = "sender"  # an empty mail from the address that it was sent to: anyone can write that sender
     LIKELY = "likely"  # recipient and time only: shown to staff, changes nothing
 
 
@@ -38,6 +40,12 @@ def matches(report: Report, envelope_to: Iterable[str], keys: TokenKeys) -> Iter
         number = keys.read(token)
         if number is not None:
             yield Match(number, by)
+
+
+def canary_of(report: Report, envelope_to: Iterable[str], keys: TokenKeys) -> int | None:
+    """The number of the canary mail that the mail is about, or None. Signed as a delivery's is."""
+    numbers = (keys.read(token, Purpose.CANARY) for _, token in _tokens(report, envelope_to))
+    return next((number for number in numbers if number is not None), None)
 
 
 def best(report: Report, envelope_to: Iterable[str], keys: TokenKeys) -> Match | None:

@@ -30,7 +30,16 @@ from bounces.heuristics import (
 )
 from bounces.judge import ARRIVED, Judged, judge
 from bounces.letter import Draft, Finding, Letter, find_address, find_addresses
-from bounces.replies import auto_reply, complaint, human_reply, is_vacation, own_words, receipt, sender_draft
+from bounces.replies import (
+    auto_reply,
+    complaint,
+    human_reply,
+    is_bulk,
+    is_vacation,
+    own_words,
+    receipt,
+    sender_draft,
+)
 from bounces.sns import read_event
 from holds_core.notices import Phase
 from holds_core.reasons import FAULT, Fault, Reason, Severity, Verdict
@@ -107,6 +116,7 @@ class Report:
     `to_addresses` are the addresses that the report itself was sent to (To, Delivered-To,
     X-Original-To, Envelope-To): one of them may be the return path with its token.
     `text` is the start of the words of a person or an automatic reply, "" for reports of machines.
+    `person`: nothing in the mail says that a program wrote it.
     """
 
     kind: MailKind
@@ -122,6 +132,7 @@ class Report:
     original_message_id: str = ""
     original_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     text: str = ""
+    person: bool = False
     forwarded: bool = False
     loop: bool = False
 
@@ -200,7 +211,10 @@ def examine(raw: bytes) -> Report:
     if not machine and human_reply(letter):
         finding = Finding("human", sender_draft(letter))
         return _no_bounce(letter, MailKind.HUMAN_REPLY, finding, Reason.UNDEFINED)
-    return _report(letter, MailKind.NONE, "")
+    person = not machine and not is_bulk(letter)
+    return _report(
+        letter, MailKind.NONE, "", person=person, text=own_words(letter, MAX_HUMAN_TEXT) if person else ""
+    )
 
 
 def _from_event(letter: Letter, kind: str, finding: Finding) -> Report:
@@ -263,7 +277,8 @@ def _no_bounce(letter: Letter, kind: MailKind, finding: Finding, reason: Reason)
     )
     human = kind in (MailKind.AUTO_REPLY, MailKind.HUMAN_REPLY)
     text = own_words(letter, MAX_HUMAN_TEXT) if human else ""
-    return _report(letter, kind, finding.detector, recipients=recipients, text=text)
+    person = kind is MailKind.HUMAN_REPLY
+    return _report(letter, kind, finding.detector, recipients=recipients, text=text, person=person)
 
 
 _SEVERITY = (MailKind.HARD, MailKind.SOFT, MailKind.DELAYED, MailKind.DELIVERED)

@@ -125,6 +125,23 @@ def own_words(letter: Letter, limit: int) -> str:
     return "\n".join(lines).strip()[:limit]
 
 
+_SIGNATURE = re.compile(
+    r"^(?:-- ?$|[_\-=―─]{3,}\s*$|"
+    r".{0,30}(?:iPhone|iPad|Android|Galaxy|Xperia|スマートフォン|携帯電話?)(?:™|\(TM\))?\s?"
+    r"(?:から送信|より送信|デバイスから送信)|"
+    r"Sent (?:from|via) |Get Outlook for |Outlook for (?:iOS|Android)|Yahoo!メール ?(?:から|アプリ))",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Where what a phone or a mail program puts under every mail begins: RFC 3676 section 4.3 has `-- `, a row
+of dashes is the Japanese habit, the rest is what makers ship."""
+
+
+def without_signature(text: str) -> str:
+    """The words that a person typed for this mail, "" for an empty mail with a signature."""
+    mark = _SIGNATURE.search(text)
+    return (text[: mark.start()] if mark else text).strip("\u200b\ufeff\xa0\u3000 \t\r\n")
+
+
 def sender_draft(letter: Letter) -> list[Draft]:
     address = find_address(letter.headers.get("from")) or next(
         iter(find_addresses(letter.headers.get("reply-to"))), ""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
+from holds_core.labels import FAULTS, FINDINGS, KINDS, REASONS, STATES, say
 from holds_core.ledger.queries import Undelivered
-from holds_core.reasons import MEANING, Reason
 
 COLUMNS: tuple[tuple[str, str], ...] = (
     ("期限", "deadline"),
@@ -27,54 +27,6 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("通知番号", "notice_id"),
 )
 
-KINDS = {
-    "hold_placed": "予約完了",
-    "hold_refused": "予約不可",
-    "hold_ready": "取置のお知らせ",
-    "hold_expiring": "期限のお知らせ",
-    "hold_lapsed": "予約解除",
-    "cancel_done": "取消完了",
-    "cancel_refused": "取消不可",
-    "hold_cancelled_by_library": "図書館による取消",
-    "registration_changed": "登録情報変更",
-    "registration_changed_old": "登録情報変更(旧)",
-    "sender_migration": "送信元変更",
-}
-STATES = {
-    "pending": "送信待ち",
-    "sending": "送信中",
-    "handed_over": "送信処理済み(到着未確認)",
-    "refused": "受信側が受け付けず",
-    "retrying": "再送待ち",
-    "uncertain": "送信結果不明",
-    "expired": "送信断念",
-    "cancelled": "送信取りやめ",
-    "withheld": "送信見合わせ",
-}
-FINDINGS = {"waiting": "確認待ち", "confirmed": "到着確認", "bounced": "不達", "unanswered": "到着確認なし"}
-FAULTS = {"patron": "利用者側", "provider": "メール事業者", "us": "図書館側", "": ""}
-REASONS = {
-    "no_sign": "反応がありません",
-    "no_address": "メールアドレスの登録なし",
-    "provisional": "仮のメールアドレス",
-    "unreachable": "届かないアドレス",
-    "contact_phone": "電話連絡を希望",
-    "contact_post": "郵便連絡を希望",
-    "patron_unknown": "利用者情報が未着",
-    "interrupted": "送信中に接続が切れた",
-    "uncertain": "送信結果不明",
-    "cannot_be_written": "メールを作成できず",
-    "too_late": "時機を過ぎた",
-    "evidence": "送信結果は後の報告で判明",
-}
-
-
-def reason_ja(reason: str) -> str:
-    """A reason in a word or two of Japanese."""
-    if reason in REASONS:
-        return REASONS[reason]
-    return MEANING[Reason(reason)][0] if reason in list(Reason) else reason
-
 
 def cells(line: Undelivered, zone: ZoneInfo) -> tuple[str, ...]:
     """One row in the order of COLUMNS, in Japanese."""
@@ -83,11 +35,11 @@ def cells(line: Undelivered, zone: ZoneInfo) -> tuple[str, ...]:
         line.patron_id,
         line.patron_name,
         line.address,
-        KINDS.get(line.kind, line.kind),
-        STATES.get(line.state, line.state),
-        FINDINGS.get(line.finding, line.finding),
-        reason_ja(line.reason),
-        FAULTS.get(line.fault, line.fault),
+        say(KINDS, line.kind),
+        say(STATES, line.state),
+        say(FINDINGS, line.finding),
+        say(REASONS, line.reason),
+        say(FAULTS, line.fault),
         f"{line.sent_at.astimezone(zone):%Y-%m-%d %H:%M}" if line.sent_at else "",
         " ".join(line.hold_ids),
         line.notice_id,
@@ -117,8 +69,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What may begin a formula; a Japanese Excel takes the full-width forms too."""
 
 
-def as_html(lines: Sequence[Undelivered], zone: ZoneInfo, as_of: datetime, library: str) -> str:
-    """One page that prints on A4, with nothing from outside."""
+def as_html(
+    lines: Sequence[Undelivered],
+    zone: ZoneInfo,
+    as_of: datetime,
+    library: str,
+    data_as_of: datetime | None = None,
+) -> str:
+    """One page that prints on A4, with nothing from outside. `data_as_of`: of the library system's data."""
     head = "".join(f"<th>{html.escape(ja)}<br><small>{html.escape(en)}</small></th>" for ja, en in COLUMNS)
     rows = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(line, zone)) + "</tr>\n"
@@ -130,8 +88,15 @@ def as_html(lines: Sequence[Undelivered], zone: ZoneInfo, as_of: datetime, libra
         library=html.escape(library),
         as_of=f"{as_of.astimezone(zone):%Y-%m-%d %H:%M}",
         count=len(lines),
+        data=f" · {data_line(data_as_of, zone)}" if data_as_of else "",
         body=body if lines else empty,
     )
+
+
+def data_line(as_of: datetime, zone: ZoneInfo) -> str:
+    """What the library system's data are as of: 「図書館システムのデータ 11月24日 02:10 現在」."""
+    local = as_of.astimezone(zone)
+    return f"図書館システムのデータ {local.month}月{local.day}日 {local:%H:%M} 現在"
 
 
 _PAGE = """<!DOCTYPE html>
@@ -146,7 +111,7 @@ small {{ color: #666; font-weight: normal }} tr {{ break-inside: avoid }}
 </style></head><body>
 <p class="secret">取扱注意</p>
 <h1>不達レポート <small>Undelivered mail</small></h1>
-<p>{library} · {as_of} 現在 · {count}件</p>
+<p>{library} · {as_of} 現在 · {count}件{data}</p>
 {body}
 </body></html>
 """

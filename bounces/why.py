@@ -19,6 +19,10 @@ class Why(StrEnum):
     UNREADABLE = "unreadable"  # the reader itself failed on it
     UNTIED = "untied"  # no token, ENVID or Message-ID of ours (RFC 3464 section 4: anyone can write a bounce)
     LIKELY = "likely"  # the same, but a mail of ours went to that recipient shortly before
+    UNKNOWN_WRITER = (
+        "unknown_writer"  # to the confirmation address, with no token and from nobody we wrote to
+    )
+    TOO_LATE = "too_late"  # a confirmation of a notice that is long past
     ERASED = "erased"  # retention took the bytes, so there is nothing to read again
     UNRECORDED = "unrecorded"  # read and matched, and the ledger refused its content
 
@@ -48,6 +52,14 @@ _TEXT: Final[dict[Why, tuple[str, str]]] = {
         "どのお知らせに対するものか、確かな手がかりがありません"
         "(宛先と日時からは、送信番号 {} のお知らせと思われます)。",
         "Nothing in it ties it to a mail of ours; by recipient and time it may be delivery {}.",
+    ),
+    Why.UNKNOWN_WRITER: (
+        "到着確認の空メールですが、どのお知らせへの返事かを示す符号がなく、差出人も登録のアドレスと一致しません。",
+        "An empty mail of confirmation without the sign of any notice, from an address that we did not write to.",
+    ),
+    Why.TOO_LATE: (
+        "到着確認の空メールですが、確認の期限が過ぎたお知らせへのものです。",
+        "An empty mail of confirmation for a notice that is long past.",
     ),
     Why.ERASED: (
         "保存期間が過ぎて原文が消去されているため、読み直せません。",
