@@ -28,9 +28,14 @@ from holds_core.feeds.intake import ImportReport, Parsed
 from holds_core.ledger import queries, received, story
 from mailer import maillog
 from mailer.app.services import Services
-from mailer.app.web import log
+from mailer.app.web import api_decisions, log
 from mailer.app.web.security import BearerTokens, Shield
-from mailer.app.web.shapes import ErrorAnswer, EventsAnswer, ReportLine, StoryAnswer
+from mailer.app.web.shapes import (
+    ErrorAnswer,
+    EventsAnswer,
+    ReportLine,
+    StoryAnswer,
+)
 
 MAX_BODY = 5 * 1024 * 1024
 MAX_EVENTS = 1000
@@ -175,6 +180,9 @@ def results_of(
             result["outcome"] = "repeat" if entry.event.id in seen else after.get(entry.event.id, "applied")
         if entry.event and result["outcome"] != "failed":
             seen.add(entry.event.id)
+        result |= api_decisions.in_result(
+            report.verdicts.get(entry.line, ()), report.doubts.get(entry.line, ())
+        )
         results.append(result)
     return results
 
@@ -325,6 +333,8 @@ def _reading(services: Services) -> APIRouter:
         async with services.ledger.read() as connection:
             found = await queries.undelivered(connection, as_of or services.clock.now(), since)
         return _json([line.as_json() for line in found])
+
+    api_decisions.add_to(router, services, _json, unusable)
 
     @router.get(
         "/explain/{name:path}",

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from mailer.app.running import Running
 from mailer.app.services import Services
 from mailer.app.web import api, desk
 from mailer.app.web.confirm import confirm_app
@@ -19,15 +20,15 @@ from mailer.app.web.metrics import Restarts
 from mailer.app.web.security import NOTHING_ELSE, DefaultHeaders, Shield
 
 
-def staff_app(services: Services, *, restarts: Restarts = dict) -> FastAPI:
+def staff_app(services: Services, *, restarts: Restarts = dict, running: Running | None = None) -> FastAPI:
     """For `desk.listen`: the desk, the API, health and metrics.
 
-    `restarts` tells how often the supervisor had to start each task again.
+    `restarts` tells how often the supervisor had to start each task again, `running` how the process is.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.mount("/api/v1", api.api_app(services))
     app.include_router(health_router(services, restarts))
-    app.mount("/desk", desk.router(services))
+    app.mount("/desk", desk.router(services, running))
     app.add_route("/", _to_the_desk)
     app.add_exception_handler(HTTPException, _no_such_page)
     # the last one added is the outermost

@@ -1,14 +1,13 @@
 """The patrons' confirmation page: a signed token enters by a link in a mail, a reader's answer leaves.
 
 GET and HEAD only show: mail scanners and phones follow links. A POST by the page's one button is a person's
-sign and becomes evidence. The page names the library and the kind of notice, and nothing of a person or of
+sign and becomes evidence, unless the request itself says that it comes from a program. The page names the library and the kind of notice, and nothing of a person or of
 what is on hold. No cookies, no scripts, nothing from elsewhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,17 +18,21 @@ from starlette.routing import Route
 
 from holds_core.evidence import Sign
 from holds_core.ledger import answers
-from holds_core.ledger.answers import Answer, Asked
+from holds_core.ledger.answers import VALID_FOR, Answer, Asked
 from holds_core.notices import Kind
 from holds_core.tokens import Purpose
 from mailer.app.services import Services
 from mailer.app.web import log
 from mailer.app.web.pages import STYLE, Pages, language_of
-from mailer.app.web.security import NOTHING_ELSE, DefaultHeaders, Rate, RateLimit, Shield, client_of
-
-VALID_FOR = timedelta(days=60)
-"""A link lives this long after its delivery was made: longer than any hold waits, and an answer that
-comes later says nothing of the address today."""
+from mailer.app.web.security import (
+    NOTHING_ELSE,
+    DefaultHeaders,
+    Rate,
+    RateLimit,
+    Shield,
+    client_of,
+    is_automatic,
+)
 
 REQUESTS = Rate(burst=60, per_second=2)
 """A carrier's gateway brings many phones by one address."""
@@ -79,7 +82,7 @@ class ConfirmPage:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._pages = Pages(services.settings.library)
+        self._pages = Pages(services.settings.library, services.guide)
         self._style = self._pages.style()
         self._requests, self._misses = RateLimit(REQUESTS), RateLimit(MISSES)
 
@@ -97,10 +100,17 @@ class ConfirmPage:
             self._language(request),
             given=question.sign in asked.given,
             not_me=self._services.keys.make(delivery_id, Purpose.NOT_ME) if denies else "",
+            senders=self._senders(),
         )
 
     async def answer(self, request: Request) -> Response:
-        """The button was pressed. The form's content, if any, is not looked at: the link says it all."""
+        """The button was pressed. The form's content, if any, is not looked at: the link says it all.
+
+        A scanner that presses buttons and says that it is one gets the page again, and counts for nothing.
+        """
+        if is_automatic(request.headers):
+            log.limited("robots")
+            return await self.show(request)
         found = await self._find(request)
         if isinstance(found, Response):
             return found
@@ -108,12 +118,17 @@ class ConfirmPage:
         async with self._services.ledger.write() as connection:
             new = await answers.answer(connection, delivery_id, question.sign, self._services.clock.now())
         log.answered(delivery_id, question.sign, new=new)
-        return self._pages.done(question.done, asked.kind, self._language(request))
+        return self._pages.done(question.done, asked.kind, self._language(request), self._senders())
+
+    def _senders(self) -> tuple[str, ...]:
+        services = self._services
+        today = services.rulebook.local(services.clock.now()).date()
+        return services.settings.sender.addresses_from(today)
 
     async def _find(self, request: Request) -> tuple[int, Question, Asked] | Response:
         """The delivery and question that the token stands for, or the page that says why there is none."""
         now = self._services.clock.now()
-        client = client_of(request.scope)
+        client = client_of(request.scope, self._services.settings.confirm.trusted_proxies)
         if limited := self._limited(client, now.timestamp()):
             return limited
         token = request.path_params["token"]

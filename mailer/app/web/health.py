@@ -15,8 +15,8 @@ from fastapi import APIRouter
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
+from holds_core.ledger import breaker
 from holds_core.ledger.session import UNAVAILABLE, SchemaMismatch
-from holds_core.ledger.sql import get_flag
 from holds_core.settings import Mode
 from mailer.app.services import Services
 from mailer.app.web.metrics import Metrics, Restarts
@@ -28,7 +28,8 @@ PATIENCE_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the daemon is. database: ok, wrong_schema, unavailable. relay: up, down, unknown."""
+    """How the daemon is. database: ok, wrong_schema, unavailable. relay: up, down, unknown. sending: the mode
+    of the settings, or what stops it: paused (a person), breaker (too many refusals by our own fault)."""
 
     database: str
     relay: str
@@ -58,10 +59,10 @@ async def look(services: Services) -> Health:
         async with asyncio.timeout(PATIENCE_S):
             await services.ledger.check_schema()
             async with services.ledger.read() as connection:
-                paused = await get_flag(connection, PAUSED)
+                paused, fuse = await breaker.gate(connection, PAUSED)
         database = "ok"
-        if paused and mode is not Mode.OFF:
-            sending = "paused"
+        if mode is not Mode.OFF and (paused or not fuse.lets_mail_through):
+            sending = "paused" if paused else "breaker"
     except SchemaMismatch:
         database = "wrong_schema"
     except UNAVAILABLE:

@@ -7,7 +7,7 @@ Templates lie under `templates/desk/confirm/`: `<language>/<page>.html` where th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from starlette.responses import HTMLResponse, Response
 
 from holds_core.notices import Kind
+from holds_core.receiving import ReceivingGuide
 from holds_core.settings import Library
 from mailer.render import TemplateFault
 
@@ -35,7 +36,8 @@ _SWITCH = {"ja": ("en", "English"), "en": ("ja", "日本語")}
 class Pages:
     """Writes the pages of one library. Raises jinja2.TemplateError while serving if an own file is broken."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Library, guide: ReceivingGuide | None = None) -> None:
+        self._guide = guide or ReceivingGuide.load(library.templates_folder)
         loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("templates", "desk/confirm")]
         if library.templates_folder is not None:
             own = library.templates_folder / "desk" / "confirm"
@@ -72,17 +74,38 @@ class Pages:
                 for given in (False, True):
                     yield (
                         f"{language}/{page}.html",
-                        partial(self.ask, page, kind, "token", language, given=given, not_me="token"),
+                        partial(
+                            self.ask,
+                            page,
+                            kind,
+                            "token",
+                            language,
+                            given=given,
+                            not_me="token",
+                            senders=("library@example.jp",),
+                        ),
                     )
             for page in ("confirmed", "not_me_done"):
-                yield f"{language}/{page}.html", partial(self.done, page, kind, language)
+                yield (
+                    f"{language}/{page}.html",
+                    partial(self.done, page, kind, language, ("library@example.jp",)),
+                )
         for page in ("expired", "unknown", "busy", "broken"):
             yield f"{page}.html", partial(self.both, page, 200)
 
     def ask(
-        self, page: str, kind: Kind, token: str, language: str, *, given: bool, not_me: str = ""
+        self,
+        page: str,
+        kind: Kind,
+        token: str,
+        language: str,
+        *,
+        given: bool,
+        not_me: str = "",
+        senders: Sequence[str] = (),
     ) -> Response:
-        """The page with the one button. `not_me` is the token of the way out; empty: none is offered."""
+        """The page with the one button. `not_me` is the token of the way out; empty: none is offered.
+        `senders` are the addresses that our mail comes from, for the advice on letting it in."""
         other, label = _SWITCH[language]
         return self._page(
             f"{language}/{page}.html",
@@ -92,12 +115,30 @@ class Pages:
             action=f"{token}?lang={language}",
             not_me_url=f"{not_me}?lang={language}" if not_me else "",
             given=given,
+            receiving=self._receiving(senders, language),
             switch={"url": f"{token}?lang={other}", "language": other, "label": label},
         )
 
-    def done(self, page: str, kind: Kind, language: str) -> Response:
+    def done(self, page: str, kind: Kind, language: str, senders: Sequence[str] = ()) -> Response:
         """What follows the button."""
-        return self._page(f"{language}/{page}.html", language, notice=_notice(kind, language), switch=None)
+        return self._page(
+            f"{language}/{page}.html",
+            language,
+            notice=_notice(kind, language),
+            receiving=self._receiving(senders, language),
+            switch=None,
+        )
+
+    def _receiving(self, senders: Sequence[str], language: str) -> dict[str, Any] | None:
+        """How to let our mail in, for every mail service: the reader's own would say something of the reader."""
+        if not senders:
+            return None
+        services = [
+            {"name": entry.name_in(language), "addresses": entry.addresses, "search": entry.search}
+            | {"steps": entry.steps_for(senders[0], language)}
+            for entry in self._guide.entries
+        ]
+        return {"senders": list(senders), "services": services}
 
     def both(
         self, page: str, status: int, *, style_url: str = STYLE, days: int = 0, retry_after: int = 0

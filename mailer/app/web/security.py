@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -107,6 +108,32 @@ def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
+class NotTrusted(Exception):  # noqa: N818
+    """Somebody who is not the proxy sent the header that only the proxy may send."""
+
+
+class TrustedProxy:
+    """The word of a reverse proxy that logs people in. Without `trusted` addresses no such word is asked for."""
+
+    def __init__(self, trusted: Sequence[IPv4Network | IPv6Network], header: str) -> None:
+        self._trusted, self._header = tuple(trusted), header
+
+    def login(self, scope: Scope) -> str | None:
+        """Whom the proxy has logged in; None if it says nothing, or there is none.
+
+        What counts is the address at the other end of the connection, never a forwarded one. Raises
+        NotTrusted if the header comes from elsewhere, or more than once: a proxy that adds its own header
+        to the browser's would let the browser choose.
+        """
+        said = Headers(scope=scope).getlist(self._header) if self._trusted else []
+        if not said:
+            return None
+        peer = _address(scope["client"][0]) if scope.get("client") else None
+        if peer is None or len(said) > 1 or not any(peer in network for network in self._trusted):
+            raise NotTrusted
+        return said[0].strip().lower()[:40] or None
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """At most `burst` at once, and `per_second` in the long run."""
@@ -148,20 +175,43 @@ class RateLimit:
         return allowed
 
 
-def client_of(scope: Scope) -> str:
+def client_of(scope: Scope, trusted: Sequence[IPv4Network | IPv6Network] = ()) -> str:
     """The client's address as rates count it: IPv4 whole, IPv6 by /64, which is what one household gets.
 
-    X-Forwarded-For is believed only from a proxy on this machine, and only its last word: what stands
-    before it came from the client and may be invented.
+    X-Forwarded-For is believed only from a proxy on this machine or in `trusted`, and only up to the last
+    address that is no such proxy: what stands before it came from the client and may be invented.
     """
     peer = _address(scope["client"][0]) if scope.get("client") else None
-    if peer is None or peer.is_loopback:
+    if peer is None or _is_proxy(peer, trusted):
         said = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
         hops = (_address(part) for part in reversed(said))
-        peer = next((hop for hop in hops if hop is None or not hop.is_loopback), None) or peer
+        peer = next((hop for hop in hops if hop is None or not _is_proxy(hop, trusted)), None) or peer
     if isinstance(peer, IPv6Address):
         return str(ip_network((peer, 64), strict=False))
     return str(peer) if peer else "unknown"
+
+
+def _is_proxy(address: IPv4Address | IPv6Address, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    return address.is_loopback or any(address in network for network in trusted)
+
+
+def is_automatic(headers: Headers) -> bool:
+    """Whether a request says itself that no person pressed anything: fetched ahead (Sec-Purpose of the Fetch
+    standard, its forerunners Purpose and X-Moz), sent by another site's page, or by a program that names
+    itself a robot or a mail scanner. What says nothing is taken for a person: old phones say nothing."""
+    ahead = " ".join(headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
+    if re.search(r"prefetch|prerender|preview", ahead, re.IGNORECASE):
+        return True
+    if headers.get("sec-fetch-site", "").lower() in ("cross-site", "same-site"):
+        return True
+    return bool(_ROBOTS.search(headers.get("user-agent", "")[:1000]))
+
+
+_ROBOTS = re.compile(
+    r"bot\b|crawl|spider|slurp|preview|scanner|safelinks|proofpoint|mimecast|barracuda|messagelabs|fireeye|"
+    r"trendmicro|ironport|facebookexternalhit|whatsapp",
+    re.IGNORECASE,
+)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

@@ -23,12 +23,36 @@ class ErrorAnswer(BaseModel):
     error: ErrorSaid
 
 
+Decided = Literal["placed", "refused", "cancelled", "cancel_refused", "deadline", "lapsed", "warned"]
+
+
+class RuleSaid(BaseModel):
+    """What our rules made of a request. `reason` is the code of the rule that refused or warned; `rule` is its
+    name for staff, `sentence` what the patron may read. A doubt about a new address names the `address` and,
+    where it can be guessed, what was meant (`suggestion`)."""
+
+    decision: Decided
+    reason: str | None = None
+    rule: str | None = None
+    rule_ja: str | None = None
+    sentence: str | None = None
+    sentence_ja: str | None = None
+    address: str | None = None
+    suggestion: str | None = None
+
+
 class EventResult(BaseModel):
-    """What became of one event. `error` says why, for conflict and failed."""
+    """What became of one event. `error` says why, for conflict and failed.
+
+    `decisions` on a request under `authority: todoku`, `warnings` under `ils` and about new addresses; left
+    out where there are none.
+    """
 
     id: str | None
     outcome: Literal["applied", "repeat", "stale", "conflict", "failed"]
     error: str | None = None
+    decisions: list[RuleSaid] | None = None
+    warnings: list[RuleSaid] | None = None
 
 
 class EventsAnswer(BaseModel):
@@ -58,6 +82,36 @@ class ReportLine(BaseModel):
     sent_at: datetime | None
     deadline: str | None
     hold_ids: list[str]
+
+
+class DecisionLine(BaseModel):
+    """One decision about a hold. `binding` false: a warning only, the library system decides. `deadline` is
+    set for `deadline`; `event_id` is the event, or the reception run, that it answers."""
+
+    id: int
+    at: datetime
+    decision: Decided
+    binding: bool
+    hold_id: str
+    patron_id: str
+    reason: str
+    rule: str
+    rule_ja: str
+    sentence: str
+    sentence_ja: str
+    deadline: str | None
+    event_id: str | None
+
+
+class ProvisionalLine(BaseModel):
+    """One patron with a provisional address. `used_at`: when they first used the web service with it."""
+
+    patron_id: str
+    name: str
+    branch: str
+    address: str
+    since: datetime
+    used_at: datetime | None
 
 
 class StoryEvent(BaseModel):

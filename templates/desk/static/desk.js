@@ -1,7 +1,15 @@
 "use strict";
 // Comfort only: every page works without it.
 for (const select of document.querySelectorAll("select[data-submit]")) {
-  select.addEventListener("change", () => select.form.requestSubmit());
+  // With the arrow keys each step is a change: there the button decides (WCAG 2.1, 3.2.2).
+  let byKey = false;
+  select.addEventListener("keydown", () => { byKey = true; });
+  select.addEventListener("pointerdown", () => { byKey = false; });
+  select.addEventListener("change", () => {
+    if (!byKey) {
+      select.form.requestSubmit();
+    }
+  });
 }
 for (const button of document.querySelectorAll("[data-print]")) {
   button.addEventListener("click", () => window.print());

@@ -17,13 +17,17 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mailer.app.running import Running
 from mailer.app.services import Services
+from mailer.app.web.desk.admin import Admin
 from mailer.app.web.desk.calls import Calls
+from mailer.app.web.desk.closures import Closures
 from mailer.app.web.desk.login import Login
 from mailer.app.web.desk.pages import Desk
 from mailer.app.web.desk.patrons import Patrons
 from mailer.app.web.desk.quarantine import Quarantine
 from mailer.app.web.desk.report import Reports
+from mailer.app.web.desk.slips import Slips
 from mailer.app.web.desk.stop import Stop
 from mailer.app.web.desk.system import System
 from mailer.app.web.desk.traffic import Traffic
@@ -48,8 +52,10 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-def router(services: Services) -> Starlette:
-    """The desk's pages, for `app.mount("/desk", router(services))`; links follow the mount's path."""
+def router(services: Services, running: Running | None = None) -> Starlette:
+    """The desk's pages, for `app.mount("/desk", router(services))`; links follow the mount's path.
+
+    `running` is what the system page tells of the process around it."""
     desk = Desk(services)
     calls = Calls(desk)
     parts = (
@@ -59,7 +65,10 @@ def router(services: Services) -> Starlette:
         Reports(desk),
         Quarantine(desk),
         Traffic(desk),
-        System(desk),
+        Closures(desk),
+        Slips(desk, calls),
+        System(desk, running or Running()),
+        Admin(desk),
         Stop(desk),
     )
     static = Path(str(files("templates"))) / "desk" / "static"

@@ -15,14 +15,19 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from holds_core.contact import NAMES, means_of
 from holds_core.errors import BadInput, NotFound
-from holds_core.ledger import accounts, desk, desk_actions, desk_mail
+from holds_core.ledger import accounts, desk, desk_actions, desk_closed, desk_deeds, desk_mail
 from holds_core.ledger.accounts import Account
 from holds_core.ledger.cases import REASONS
 from holds_core.ledger.desk import Case, View
-from holds_core.ledger.desk_actions import Action, Ask
+from holds_core.ledger.desk_actions import Ask
+from holds_core.ledger.desk_deeds import Action
 from holds_core.ledger.session import Transaction
-from mailer.app.web.desk.pages import Desk, Forbidden, Visit, base_of, local_path, number_of, query_of
+from holds_core.settings import PhoneFallback
+from mailer.app.services import event_rules
+from mailer.app.web.desk.pages import Forbidden, Part
+from mailer.app.web.desk.visit import Visit, base_of, local_path, number_of, query_of
 from mailer.app.web.desk.words import days_left
 
 PAGE = 50
@@ -40,19 +45,17 @@ class Chosen:
     reason: str
     provider: str
     q: str
-    page: int
 
     @classmethod
     def of(cls, visit: Visit) -> Chosen:
         asked = visit.request.query_params
-        view, page = asked.get("view", ""), asked.get("page", "")
+        view = asked.get("view", "")
         return cls(
             view=View(view) if view in list(View) else View.TODAY,
             branch=asked.get("branch", ""),
             reason=asked.get("reason", ""),
             provider=asked.get("provider", ""),
             q=asked.get("q", "").strip()[:100],
-            page=int(page) if page.isdecimal() and len(page) < 6 else 1,
         )
 
     def query(self, **other: object) -> str:
@@ -67,22 +70,19 @@ class Chosen:
         return query_of({name: str(value) for name, value in (said | other).items()})
 
 
-class Calls:
+class Calls(Part):
     """The call list's handlers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._services = desk.services
-
     def routes(self) -> list[Route]:
-        page = self._desk.page
         return [
-            Route("/", page(self.show), methods=["GET"]),
-            Route("/print", page(self.on_paper), methods=["GET", "POST"]),
-            Route("/patrons/{patron_id:path}/open", page(self.open), methods=["POST"]),
-            Route("/patrons/{patron_id:path}/close", page(self.close), methods=["POST"]),
-            Route("/patrons/{patron_id:path}/act", page(self.act), methods=["POST"]),
-            Route("/actions/{action_id:int}/undo", page(self.undo), methods=["POST"]),
+            self.get("/", self.show),
+            self.get("/closed", self.closed),
+            self.get("/print", self.on_paper),
+            self.post("/print", self.on_paper),
+            self.post("/patrons/{patron_id:path}/open", self.open),
+            self.post("/patrons/{patron_id:path}/close", self.close),
+            self.post("/patrons/{patron_id:path}/act", self.act),
+            self.post("/actions/{action_id:int}/undo", self.undo),
         ]
 
     # -- the list ----------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class Calls:
             heaps = desk.counts(found)
             shown = desk.order((case for case in found if chosen.view in (case.view, View.ALL)), visit.local)
             pages = max(1, -(-len(shown) // PAGE))
-            page = min(max(1, chosen.page), pages)
+            page = visit.page(pages)
             rows = shown[(page - 1) * PAGE : page * PAGE]
             beside = await self._beside(connection, visit, [case.patron_id for case in rows])
         return await self._desk.render(
@@ -110,9 +110,22 @@ class Calls:
             first=(page - 1) * PAGE + 1,
             choices=self._choices(mine, visit),
             days_left=lambda case: days_left(case.days_left(visit.today), visit.language),
+            means=lambda case: self._means(case, visit),
             calls_per_day=self._services.settings.case.calls_per_day,
             **beside,
         )
+
+    def _means(self, case: Case, visit: Visit) -> str:
+        """How to reach the patron, as this library does it."""
+        rules = self._services.settings.case
+        found = means_of(
+            case.reasons,
+            contact=case.contact,
+            phones=rules.phone_fallback is PhoneFallback.ALWAYS and case.mark.tries < rules.call_limit,
+            has_phone=case.has_phone,
+            days_left=case.days_left(visit.today),
+        )
+        return NAMES[found][visit.language != "ja"]
 
     def _mine(self, found: list[Case], account: Account) -> list[Case]:
         return [case for case in found if account.may_see(case.branches)]
@@ -160,17 +173,24 @@ class Calls:
     async def addresses(self, connection: Transaction, patron_id: str) -> list[str]:
         return [item["address"] for item in await desk_mail.in_force(connection, patron_id)]
 
-    async def done(self, connection: Transaction, visit: Visit) -> desk_actions.Deed | None:
+    async def done(self, connection: Transaction, visit: Visit) -> desk_deeds.Deed | None:
         """The action just done by this person, for the bar that offers to undo it."""
         number = visit.request.query_params.get("done", "")
         if not number.isdecimal() or len(number) > 15:
             return None
         try:
-            deed = await desk_actions.deed(connection, int(number))
+            deed = await desk_deeds.deed(connection, int(number))
         except NotFound:
             return None
         mine = deed.who == visit.account.login and deed.undone_at is None
-        return deed if mine and visit.now - deed.at < desk_actions.UNDO_FOR else None
+        return deed if mine and visit.now - deed.at < desk_deeds.UNDO_FOR else None
+
+    async def closed(self, request: Request, visit: Visit) -> Response:
+        """What needed no call in the end."""
+        async with self._services.ledger.read() as connection:
+            found = await desk_closed.closed_by_themselves(connection, visit.now)
+        mine = [item for item in found if visit.account.may_see([item.branch])]
+        return await self._desk.render(visit, "closed.html", found=mine, days=desk_closed.LISTED.days)
 
     # -- opening a row -----------------------------------------------------------------------------
 
@@ -223,7 +243,13 @@ class Calls:
         ask = self._ask(visit, patron_id)
         async with self._services.ledger.write() as connection:
             await self.check_allowed(connection, visit.account, patron_id)
-            action_id = await desk_actions.act(connection, ask, self._desk.cause(visit))
+            action_id = await desk_actions.act(
+                connection,
+                ask,
+                self._desk.cause(visit),
+                today=visit.today,
+                last_day=event_rules(self._services.rulebook).last_day,
+            )
         return self._back_to_row(visit, patron_id, {"done": str(action_id)})
 
     def _ask(self, visit: Visit, patron_id: str) -> Ask:
@@ -241,6 +267,7 @@ class Calls:
             address=visit.said("new_address" if kind is Action.ADDRESS else "address", 320),
             replaces=visit.said("replaces", 320),
             again_on=self._again_on(visit, kind, branch),
+            call_limit=self._services.settings.case.call_limit,
         )
 
     def _again_on(self, visit: Visit, kind: Action, branch: str) -> date | None:
@@ -261,7 +288,7 @@ class Calls:
 
     async def undo(self, request: Request, visit: Visit) -> Response:
         async with self._services.ledger.write() as connection:
-            deed = await desk_actions.deed(connection, number_of(request, "action_id"))
+            deed = await desk_deeds.deed(connection, number_of(request, "action_id"))
             await self.check_allowed(connection, visit.account, deed.patron_id)
             await desk_actions.undo(connection, deed.action_id, visit.account.login, self._desk.cause(visit))
         return self._back_to_row(visit, deed.patron_id, {})
@@ -293,6 +320,7 @@ class Calls:
             with_phones=with_phones,
             chosen=chosen,
             days_left=lambda case: days_left(case.days_left(visit.today), visit.language),
+            means=lambda case: self._means(case, visit),
         )
 
 

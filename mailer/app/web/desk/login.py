@@ -18,7 +18,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from holds_core.ledger import accounts
-from mailer.app.web.desk.pages import LANGUAGE, SESSION, Desk, Visit, base_of, csrf_of, local_path
+from mailer.app.web.desk.pages import BACK, Desk, Part
+from mailer.app.web.desk.visit import Visit, base_of, csrf_of, local_path
+from mailer.app.web.desk.who import LANGUAGE, SESSION
 from mailer.app.web.security import Rate, RateLimit, client_of
 
 GUESSES = Rate(burst=6, per_second=1 / 20)
@@ -31,11 +33,12 @@ DEVICE_FOR = timedelta(days=180)
 _DEVICE, _BEFORE = "todoku_device", "todoku_before"
 
 
-class Login:
+class Login(Part):
     """The door."""
 
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+        super().__init__(desk)
+        self._who = desk.who
         self._guesses, self._spray = RateLimit(GUESSES), RateLimit(SPRAY)
         self._checking = asyncio.Semaphore(AT_ONCE)
         keys = [hashlib.sha256(b"desk device" + key).digest() for key in desk.services.secrets.token_keys]
@@ -48,11 +51,14 @@ class Login:
         return [
             Route("/login", self.show, methods=["GET"]),
             Route("/login", self.enter, methods=["POST"]),
-            Route("/logout", self._desk.page(self.leave), methods=["POST"]),
+            self.post("/logout", self.leave),
             Route("/language", self.choose_language, methods=["POST"]),
         ]
 
     async def show(self, request: Request) -> Response:
+        """The form; whom a proxy has logged in needs none."""
+        if self._who.is_vouched(request):
+            return RedirectResponse(f"{base_of(request)}/", 303)
         return self._form(request)
 
     def _form(self, request: Request, status: int = 200, problem: str = "", login: str = "") -> Response:
@@ -60,7 +66,7 @@ class Login:
         response = self._desk.render_outside(
             request, "login.html", status, csrf=csrf_of(before), problem=problem, login=login
         )
-        self._cookie(request, response, _BEFORE, before)
+        self._who.put_cookie(request, response, _BEFORE, before)
         return response
 
     async def enter(self, request: Request) -> Response:
@@ -70,7 +76,7 @@ class Login:
         if not before or not hmac.compare_digest(token.encode(), csrf_of(before).encode()):
             return self._form(request, 403, "expired")
         login = login.strip().lower()[:40]
-        who, now = self._counted_as(request, login), self._desk.services.clock.now().timestamp()
+        who, now = self._counted_as(request, login), self._services.clock.now().timestamp()
         client = client_of(request.scope)
         known = who.startswith("device ")
         if self._guesses.left(who, now) < 1 or (not known and self._spray.left(client, now) < 1):
@@ -97,7 +103,7 @@ class Login:
         return f"client {client_of(request.scope)} {login}"
 
     async def _right(self, login: str, password: str) -> bool:
-        async with self._desk.services.ledger.read() as connection:
+        async with self._services.ledger.read() as connection:
             found = await accounts.stored(connection, login)
         usable = found is not None and found[0].disabled_at is None
         hashed = found[1] if found is not None and usable else None
@@ -105,23 +111,23 @@ class Login:
             return await asyncio.to_thread(accounts.verify, hashed, password)
 
     async def _welcome(self, request: Request, login: str) -> Response:
-        now = self._desk.services.clock.now()
-        async with self._desk.services.ledger.write() as connection:
+        now = self._services.clock.now()
+        async with self._services.ledger.write() as connection:
             if old := request.cookies.get(SESSION):
                 await accounts.end_session(connection, old)
             cookie = await accounts.begin_session(connection, login, now)
             await accounts.record(connection, login, "login", f"user:{login}", {}, now)
-        back = local_path(request.cookies.get("todoku_back", ""))
+        back = local_path(request.cookies.get(BACK, ""))
         response = RedirectResponse(base_of(request) + back, 303)
-        self._cookie(request, response, SESSION, cookie)
+        self._who.put_cookie(request, response, SESSION, cookie)
         mark = self._signer.dumps([login, secrets.token_urlsafe(12)])
-        self._cookie(request, response, _DEVICE, str(mark), DEVICE_FOR)
-        for spent in (_BEFORE, "todoku_back"):
+        self._who.put_cookie(request, response, _DEVICE, str(mark), DEVICE_FOR)
+        for spent in (_BEFORE, BACK):
             response.delete_cookie(spent, path=base_of(request) or "/")
         return response
 
     async def leave(self, request: Request, visit: Visit) -> Response:
-        async with self._desk.services.ledger.write() as connection:
+        async with self._services.ledger.write() as connection:
             await accounts.end_session(connection, request.cookies.get(SESSION, ""))
         response = RedirectResponse(f"{base_of(request)}/login", 303)
         response.delete_cookie(SESSION, path=base_of(request) or "/")
@@ -132,18 +138,5 @@ class Login:
         form = await request.form(max_files=0, max_fields=10, max_part_size=2000)
         chosen = "en" if form.get("language") == "en" else "ja"
         response = RedirectResponse(base_of(request) + local_path(str(form.get("back", ""))), 303)
-        self._cookie(request, response, LANGUAGE, chosen, timedelta(days=365))
+        self._who.put_cookie(request, response, LANGUAGE, chosen, timedelta(days=365))
         return response
-
-    def _cookie(
-        self, request: Request, response: Response, name: str, value: str, lasts: timedelta | None = None
-    ) -> None:
-        response.set_cookie(
-            name,
-            value,
-            max_age=int(lasts.total_seconds()) if lasts else None,
-            path=base_of(request) or "/",
-            httponly=True,
-            samesite="lax",
-            secure=self._desk.secure,
-        )

@@ -6,23 +6,21 @@ errors that a person can act on into a page. Page modules bring handlers, never 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlencode
 
 import jinja2
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
+from holds_core.address_checks import ADVICE, sentence
 from holds_core.errors import Conflict, IllegalTransition, NotFound, TodokuError
-from holds_core.ledger import accounts, desk, desk_actions
+from holds_core.ledger import accounts, desk, desk_deeds
 from holds_core.ledger.accounts import Account
 from holds_core.ledger.desk import Stale
 from holds_core.ledger.desk_mail import UnusableAddress
@@ -33,39 +31,17 @@ from holds_core.policy import prompt_at
 from holds_core.settings import Mode
 from mailer.app.services import Services
 from mailer.app.web.desk import words
+from mailer.app.web.desk.visit import Visit, base_of, here, local_path, query_of
+from mailer.app.web.desk.who import SESSION, NoAccount, Who
+from mailer.app.web.security import NotTrusted
 from mailer.sender import PAUSED
 
-SESSION = "todoku_session"
-LANGUAGE = "todoku_language"
+BACK = "todoku_back"
+"""The cookie with the page that somebody wanted who had to log in first."""
 
 
 class Forbidden(Exception):  # noqa: N818
     """The account may not do this."""
-
-
-@dataclass(slots=True)
-class Visit:
-    """One request of a person who has logged in. `now` in UTC, `local` in the library's zone."""
-
-    request: Request
-    account: Account
-    csrf: str
-    language: str
-    now: datetime
-    local: datetime
-    form: FormData = field(default_factory=FormData)
-
-    @property
-    def today(self) -> date:
-        return self.local.date()
-
-    def said(self, name: str, limit: int = 1000) -> str:
-        """A field of the form, or of the address, as one trimmed text."""
-        value = self.form.get(name) if name in self.form else self.request.query_params.get(name, "")
-        return value.strip()[:limit] if isinstance(value, str) else ""
-
-    def say(self, ja: str, en: str) -> str:
-        return en if self.language == "en" else ja
 
 
 Handler = Callable[[Request, Visit], Awaitable[Response]]
@@ -78,6 +54,7 @@ class Desk:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.library = services.settings.library
+        self.who = Who(services)
         self._templates = _environment()
         self.version = _version()
         self.provider_of = lru_cache(maxsize=10_000)(lambda domain: services.providers.of(domain).name)
@@ -89,56 +66,43 @@ class Desk:
         """`handler` for people who have logged in (and are admins); a POST needs the session's token."""
 
         async def endpoint(request: Request) -> Response:
-            visit = await self._visit(request)
+            try:
+                visit = await self.who.asks(request)
+            except (NotTrusted, NoAccount) as error:
+                return self._refused(request, error)
             if visit is None:
                 return self._to_login(request)
             try:
-                if request.method == "POST":
-                    visit.form = await request.form(max_files=0, max_fields=60, max_part_size=20_000)
-                    if not hmac.compare_digest(visit.said("csrf").encode(), visit.csrf.encode()):
-                        return await self.problem(visit, 403, *_CSRF)
-                if admin and not visit.account.is_admin:
-                    raise Forbidden
-                return await handler(request, visit)
+                response = await self._checked(handler, visit, admin=admin)
             except (Forbidden, TodokuError) as error:
-                return await self._answer(visit, error)
+                response = await self._answer(visit, error)
+            if visit.new_session:
+                self.who.put_cookie(request, response, SESSION, visit.new_session)
+            return response
 
         return endpoint
 
-    async def _visit(self, request: Request) -> Visit | None:
-        cookie = request.cookies.get(SESSION, "")
-        now = self.services.clock.now()
-        if not cookie:
-            return None
-        async with self.services.ledger.read() as connection:
-            found = await accounts.session_of(connection, cookie, now)
-        if found is None:
-            return None
-        account, seen_at = found
-        if now - seen_at >= accounts.SEEN_STEP:
-            async with self.services.ledger.write() as connection:
-                await accounts.touch(connection, cookie, now)
-        local = self.services.rulebook.local(now)
-        return Visit(request, account, csrf_of(cookie), self.language(request), now, local)
+    async def _checked(self, handler: Handler, visit: Visit, *, admin: bool) -> Response:
+        """The handler's answer, if the form is one of this session's and the account may ask. Raises."""
+        if visit.request.method == "POST":
+            visit.form = await visit.request.form(max_files=0, max_fields=60, max_part_size=20_000)
+            if not hmac.compare_digest(visit.said("csrf").encode(), visit.csrf.encode()):
+                return await self.problem(visit, 403, *_CSRF)
+        if admin and not visit.account.is_admin:
+            raise Forbidden
+        return await handler(visit.request, visit)
 
-    def language(self, request: Request) -> str:
-        chosen = request.cookies.get(LANGUAGE, "")
-        return chosen if chosen in ("ja", "en") else self.library.language.value
+    def _refused(self, request: Request, error: Exception) -> Response:
+        problem = "no_account" if isinstance(error, NoAccount) else "not_trusted"
+        return self.render_outside(request, "refused.html", 403, problem=problem)
 
     def _to_login(self, request: Request) -> Response:
         """Only a GET is worth coming back to."""
         back = here(request) if request.method == "GET" else "/"
         response = RedirectResponse(f"{base_of(request)}/login", 303)
         if back != "/":
-            response.set_cookie(
-                "todoku_back", back, max_age=600, path=base_of(request) or "/", httponly=True, samesite="lax",
-                secure=self.secure,
-            )  # fmt: skip
+            self.who.put_cookie(request, response, BACK, back, timedelta(minutes=10))
         return response
-
-    @property
-    def secure(self) -> bool:
-        return self.services.settings.desk.secure_cookies
 
     # -- writing pages -----------------------------------------------------------------------------
 
@@ -159,7 +123,7 @@ class Desk:
     def render_outside(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:
         """A page for somebody who has not logged in."""
         today = self.services.rulebook.local(self.services.clock.now()).date()
-        frame = self._frame(request, self.language(request), today)
+        frame = self._frame(request, self.who.language(request), today)
         return HTMLResponse(self._templates.get_template(name).render(**frame, **values), status)
 
     def _frame(self, request: Request, language: str, today: date) -> dict[str, Any]:
@@ -182,7 +146,10 @@ class Desk:
             "day": lambda value: words.day(value, language, today) if value else "",
             "local": local,
             "moment": lambda value: words.moment(local(value), language, today) if value else "",
+            "ago": lambda value: words.span(self.services.clock.now() - value, language),
             "branch_name": lambda branch_id: self.branch_name(branch_id, language),
+            "doubted": lambda code: sentence(code)[english],
+            "receiving": lambda address: self._receiving(address, language, today),
             "library_name": (self.library.name_en if english else None) or self.library.name,
             "version": self.version,
         }
@@ -192,6 +159,19 @@ class Desk:
             "data_as_of": await desk.data_as_of(connection),
             "paused": await get_flag(connection, PAUSED),
             "sending_off": self.services.settings.sending.mode is Mode.OFF,
+        }
+
+    def _receiving(self, address: str, language: str, today: date) -> dict[str, Any]:
+        """How the owner of this mailbox lets our mail in."""
+        provider = self.services.providers.of(address)
+        advice = self.services.guide.of(provider)
+        counter = ADVICE.get(provider.kind, ("", ""))
+        sender = self.services.settings.sender.addresses_from(today)[0]
+        return {
+            "name": advice.name_in(language),
+            "steps": advice.steps_for(sender, language),
+            "search": advice.search,
+            "counter": counter[language == "en"],
         }
 
     def branch_name(self, branch_id: str, language: str) -> str:
@@ -257,7 +237,7 @@ class Desk:
     async def _stale(self, visit: Visit, error: Stale) -> Response:
         """Somebody or something was faster: nothing is overwritten, and the page says what changed."""
         async with self.services.ledger.read() as connection:
-            since = await desk_actions.deeds(connection, error.patron_id, error.since)
+            since = await desk_deeds.deeds(connection, error.patron_id, error.since)
             names = await accounts.names(connection)
         return await self.render(
             visit,
@@ -270,42 +250,37 @@ class Desk:
         )
 
 
+class Part:
+    """A group of pages: each class of handlers starts from here, and names its routes by `get` and `post`."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._services = desk, desk.services
+
+    def routes(self) -> list[Route]:
+        raise NotImplementedError
+
+    def get(self, path: str, handler: Handler, *, admin: bool = False) -> Route:
+        return Route(path, self._desk.page(handler, admin=admin), methods=["GET"])
+
+    def post(self, path: str, handler: Handler, *, admin: bool = False) -> Route:
+        return Route(path, self._desk.page(handler, admin=admin), methods=["POST"])
+
+    async def note(self, visit: Visit, what: str, subject: str, **detail: Any) -> None:
+        """A line of the audit trail in a transaction of its own, for what changes nothing in the ledger."""
+        async with self._services.ledger.write() as connection:
+            await accounts.record(connection, visit.account.login, what, subject, detail, visit.now)
+
+    def to(self, visit: Visit, path: str, **query: str) -> Response:
+        """After a press: to a page of ours, which may say what was done."""
+        return RedirectResponse(base_of(visit.request) + path + query_of(query), 303)
+
+
 _CSRF = (
     (
         "ページの有効期限が切れました。前のページに戻り、もう一度操作してください",
         "The form is out of date: go back and try again",
     ),
 )
-
-
-def csrf_of(cookie: str) -> str:
-    """The form token of a session: whoever knows it knows the cookie, which only the browser does."""
-    return hmac.new(cookie.encode(), b"csrf", hashlib.sha256).hexdigest()
-
-
-def base_of(request: Request) -> str:
-    """The path that the desk is mounted at."""
-    return str(request.scope.get("root_path", "")).rstrip("/")
-
-
-def here(request: Request) -> str:
-    """This page's address below the desk's base."""
-    path = request.url.path.removeprefix(base_of(request)) or "/"
-    return f"{path}?{request.url.query}" if request.url.query else path
-
-
-def number_of(request: Request, name: str) -> int:
-    """A number in the path. Raises NotFound for one that no row can have."""
-    number = int(request.path_params[name])
-    if number >= 2**63:
-        raise NotFound(f"there is no number {number}")
-    return number
-
-
-def local_path(text: str, default: str = "/") -> str:
-    """`text` if it is a path of ours. "//host" and "/\\\\host" would lead a browser elsewhere."""
-    safe = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable()
-    return text if safe else default
 
 
 def _environment() -> jinja2.Environment:
@@ -323,9 +298,3 @@ def _version() -> str:
         return version("todoku")
     except PackageNotFoundError:
         return ""
-
-
-def query_of(values: Mapping[str, str]) -> str:
-    """An address's query without what says nothing."""
-    said = {name: value for name, value in values.items() if value}
-    return "?" + urlencode(said) if said else "?"

@@ -16,14 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holds_core.errors import BadInput, NotFound
-from holds_core.ledger import accounts, desk, desk_actions, desk_mail, desk_patrons, sending
+from holds_core.ledger import accounts, desk, desk_deeds, desk_mail, desk_patrons, sending
 from holds_core.ledger.session import Transaction
 from holds_core.notices import Transmission
 from holds_core.rulebook import Rulebook
-from holds_core.settings import TitlePolicy
+from holds_core.settings import Ask, Authority, TitlePolicy, Way
 from mailer.app.web.desk import timeline
 from mailer.app.web.desk.calls import Calls
-from mailer.app.web.desk.pages import Desk, Forbidden, Visit, number_of
+from mailer.app.web.desk.pages import Desk, Forbidden, Part
+from mailer.app.web.desk.visit import Visit, number_of
 from mailer.app.web.desk.words import days_left
 from mailer.compose import Composer, Dropped
 
@@ -31,22 +32,21 @@ STORY_DAYS = timedelta(days=120)
 """How far back the story goes on the page: mail matters for weeks, what was read is nobody's business."""
 
 
-class Patrons:
+class Patrons(Part):
     """The look-up and the patron's page."""
 
     def __init__(self, desk_: Desk, calls: Calls) -> None:
-        self._desk, self._calls = desk_, calls
-        self._services = desk_.services
+        super().__init__(desk_)
+        self._calls = calls
         self._untitled = _without_titles(desk_)
 
     def routes(self) -> list[Route]:
-        page = self._desk.page
         return [
-            Route("/patrons", page(self.search), methods=["GET"]),
-            Route("/patrons/{patron_id:path}/resend", page(self.preview), methods=["GET"]),
-            Route("/patrons/{patron_id:path}", page(self.show), methods=["GET"]),
-            Route("/mails/{delivery_id:int}/text", page(self.text), methods=["GET"]),
-            Route("/inbound/{inbound_id:int}/raw", page(self.raw), methods=["POST"]),
+            self.get("/patrons", self.search),
+            self.get("/patrons/{patron_id:path}/resend", self.preview),
+            self.get("/patrons/{patron_id:path}", self.show),
+            self.get("/mails/{delivery_id:int}/text", self.text),
+            self.post("/inbound/{inbound_id:int}/raw", self.raw),
         ]
 
     async def search(self, request: Request, visit: Visit) -> Response:
@@ -67,7 +67,7 @@ class Patrons:
             await self._calls.check_allowed(connection, visit.account, patron_id)
             claimed = (await desk.claims_of(connection, [patron_id], visit.now)).get(patron_id)
             mine = claimed is not None and claimed.who == visit.account.login
-            deeds = await desk_actions.deeds(connection, patron_id)
+            deeds = await desk_deeds.deeds(connection, patron_id)
             names = await accounts.names(connection)
             values: dict[str, Any] = {
                 "phones": await desk.phones(connection, patron_id) if mine else None,
@@ -92,9 +92,10 @@ class Patrons:
             mine=mine,
             names=names,
             story=story,
-            undoable=desk_actions.undoable(deeds, visit.now),
+            undoable=desk_deeds.undoable(deeds, visit.now),
             left=lambda value: days_left((value - visit.today).days if value else None, visit.language),
             ignore_default=visit.today + timedelta(days=7),
+            extend_there=self._services.settings.library.authority is Authority.ILS,
             **values,
         )
 
@@ -163,6 +164,9 @@ class Patrons:
         )
 
 
+_ASKS_NOTHING = Ask(registration_changed=Way.NONE, hold_ready=Way.NONE)
+
+
 def _without_titles(desk_: Desk) -> Composer:
     """A composer for staff's eyes: no titles, and no link that would confirm in the patron's name."""
     services = desk_.services
@@ -170,7 +174,8 @@ def _without_titles(desk_: Desk) -> Composer:
     shown = settings.model_copy(
         update={
             "library": settings.library.model_copy(update={"title_policy": TitlePolicy.NONE}),
-            "confirm": settings.confirm.model_copy(update={"base_url": None}),
+            "confirmation": settings.confirmation.model_copy(update={"ask": _ASKS_NOTHING}),
         }
     )
-    return Composer(Rulebook.of(shown), services.keys, services.providers, services.renderer)
+    book = Rulebook.of(shown, services.rulebook.holidays, services.days.known)
+    return Composer(book, services.keys, services.providers, services.renderer)

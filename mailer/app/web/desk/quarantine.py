@@ -12,16 +12,17 @@ import re
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from bounces.ingest import evidence_of
 from bounces.match import By, Match
 from bounces.why import in_language
 from holds_core.errors import BadInput
-from holds_core.ledger import accounts, inbox, observations
+from holds_core.ledger import inbox, observations
 from holds_core.ledger.inbox import MailState, Stored
-from mailer.app.web.desk.pages import Desk, Visit, base_of, number_of
+from mailer.app.web.desk.pages import Part
+from mailer.app.web.desk.visit import Visit, number_of
 
 MOST = 200
 HEAD = 16_000
@@ -41,20 +42,15 @@ class Line:
     likely: int
 
 
-class Quarantine:
+class Quarantine(Part):
     """The quarantine's handlers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._services = desk.services
-
     def routes(self) -> list[Route]:
-        page = self._desk.page
         return [
-            Route("/quarantine", page(self.show), methods=["GET"]),
-            Route("/quarantine/{inbound_id:int}/replay", page(self.replay, admin=True), methods=["POST"]),
-            Route("/quarantine/{inbound_id:int}/dismiss", page(self.dismiss, admin=True), methods=["POST"]),
-            Route("/quarantine/{inbound_id:int}/attach", page(self.attach, admin=True), methods=["POST"]),
+            self.get("/quarantine", self.show),
+            self.post("/quarantine/{inbound_id:int}/replay", self.replay, admin=True),
+            self.post("/quarantine/{inbound_id:int}/dismiss", self.dismiss, admin=True),
+            self.post("/quarantine/{inbound_id:int}/attach", self.attach, admin=True),
         ]
 
     async def show(self, request: Request, visit: Visit) -> Response:
@@ -69,8 +65,8 @@ class Quarantine:
         async with self._services.ledger.write() as connection:
             await inbox.settle(connection, inbound_id, MailState.NEW)
         verdict = await self._services.ingest.read_one(inbound_id)
-        await self._note(visit, "mail.replay", inbound_id, {"state": verdict.state})
-        return self._back(visit, "used" if verdict.state is MailState.USED else "still")
+        await self.note(visit, "mail.replay", f"mail:{inbound_id}", state=verdict.state)
+        return self.to(visit, "/quarantine", said="used" if verdict.state is MailState.USED else "still")
 
     async def dismiss(self, request: Request, visit: Visit) -> Response:
         inbound_id = number_of(request, "inbound_id")
@@ -79,8 +75,8 @@ class Quarantine:
             await inbox.settle(
                 connection, inbound_id, MailState.DISMISSED, why=mail.why, delivery_id=mail.delivery_id
             )
-        await self._note(visit, "mail.dismiss", inbound_id, {})
-        return self._back(visit, "dismissed")
+        await self.note(visit, "mail.dismiss", f"mail:{inbound_id}")
+        return self.to(visit, "/quarantine", said="dismissed")
 
     async def attach(self, request: Request, visit: Visit) -> Response:
         """Ties a mail to one of ours, on an admin's word. Raises BadInput."""
@@ -104,17 +100,8 @@ class Quarantine:
                 await observations.observe(connection, item, visit.now)
             why = f"attached by {visit.account.login}"
             await inbox.settle(connection, inbound_id, MailState.USED, why=why, delivery_id=delivery_id)
-        await self._note(visit, "mail.attach", inbound_id, {"delivery_id": delivery_id})
-        return self._back(visit, "used")
-
-    async def _note(self, visit: Visit, what: str, inbound_id: int, detail: dict[str, object]) -> None:
-        async with self._services.ledger.write() as connection:
-            await accounts.record(
-                connection, visit.account.login, what, f"mail:{inbound_id}", detail, visit.now
-            )
-
-    def _back(self, visit: Visit, said: str) -> Response:
-        return RedirectResponse(f"{base_of(visit.request)}/quarantine?said={said}", 303)
+        await self.note(visit, "mail.attach", f"mail:{inbound_id}", delivery_id=delivery_id)
+        return self.to(visit, "/quarantine", said="used")
 
 
 def _line(mail: Stored, visit: Visit) -> Line:

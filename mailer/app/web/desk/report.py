@@ -16,13 +16,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holds_core.errors import BadInput
-from holds_core.ledger import accounts, desk_mail, queries
-from holds_core.ledger.desk_patrons import branches_of_notices
+from holds_core.ledger import desk_mail, queries
 from holds_core.ledger.queries import Undelivered
 from holds_core.ledger.session import Transaction
 from mailer.app.web.desk import words
-from mailer.app.web.desk.pages import Desk, Visit, query_of
+from mailer.app.web.desk.pages import Part
 from mailer.app.web.desk.sheets import as_csv, download
+from mailer.app.web.desk.visit import Visit, query_of
 
 PAGE = 100
 SPAN = 7
@@ -35,7 +35,6 @@ class Line:
     """A line of the report with what the page adds to the contract's fields."""
 
     item: Undelivered
-    branch: str
     provider: str
 
 
@@ -76,22 +75,17 @@ def _day(text: str) -> date | None:
         raise BadInput(f"日付ではありません: {text} (not a date)") from None
 
 
-class Reports:
+class Reports(Part):
     """The report's handlers."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._services = desk.services
-
     def routes(self) -> list[Route]:
-        page = self._desk.page
         return [
-            Route("/report", page(self.show), methods=["GET"]),
-            Route("/report/print", page(self.on_paper), methods=["GET"]),
-            Route("/report.csv", page(self.as_csv), methods=["GET"]),
-            Route("/report.json", page(self.as_json), methods=["GET"]),
-            Route("/unsynced", page(self.unsynced), methods=["GET"]),
-            Route("/unsynced.csv", page(self.unsynced_csv), methods=["GET"]),
+            self.get("/report", self.show),
+            self.get("/report/print", self.on_paper),
+            self.get("/report.csv", self.as_csv),
+            self.get("/report.json", self.as_json),
+            self.get("/unsynced", self.unsynced),
+            self.get("/unsynced.csv", self.unsynced_csv),
         ]
 
     async def _lines(self, visit: Visit, wanted: Wanted) -> tuple[list[Line], list[Line]]:
@@ -99,27 +93,22 @@ class Reports:
         zone = self._desk.library.timezone
         start = datetime.combine(wanted.first, time(0), zone)
         end = min(datetime.combine(wanted.last + timedelta(days=1), time(0), zone), visit.local)
+        current = end == visit.local
         async with self._services.ledger.read() as connection:
-            found = await queries.undelivered(connection, end, start)
-            branches = await branches_of_notices(connection, [item.notice_id for item in found])
+            found = await queries.undelivered(connection, end, start, current=current)
         of = self._desk.provider_of
         mine = [
-            Line(
-                item,
-                branches.get(item.notice_id, ""),
-                of(item.address.rpartition("@")[2]) if item.address else "",
-            )
+            Line(item, of(item.address.rpartition("@")[2]) if item.address else "")
             for item in found
-            if visit.account.may_see([branches.get(item.notice_id, "")])
+            if visit.account.may_see([item.branch])
         ]
         return mine, [line for line in mine if _fits(line, wanted)]
 
     async def show(self, request: Request, visit: Visit) -> Response:
         wanted = Wanted.of(visit)
         mine, lines = await self._lines(visit, wanted)
-        asked = visit.said("page")
         pages = max(1, -(-len(lines) // PAGE))
-        page = min(max(1, int(asked) if asked.isdecimal() and len(asked) < 6 else 1), pages)
+        page = visit.page(pages)
         return await self._desk.render(
             visit,
             "report.html",
@@ -132,7 +121,7 @@ class Reports:
             open_count=sum(line.item.open for line in lines),
             outcome=outcome,
             choices={
-                "branch": _counted(mine, lambda line: line.branch),
+                "branch": _counted(mine, lambda line: line.item.branch),
                 "provider": _counted(mine, lambda line: line.provider),
                 "reason": _counted(mine, lambda line: line.item.reason),
             },
@@ -148,7 +137,7 @@ class Reports:
     async def as_csv(self, request: Request, visit: Visit) -> Response:
         wanted = Wanted.of(visit)
         _, lines = await self._lines(visit, wanted)
-        await self._note(visit, "report.csv", len(lines))
+        await self.note(visit, "report.csv", "report", rows=len(lines))
         content = as_csv(_HEADER[visit.language], [self._row(line, visit) for line in lines])
         return download(
             content, "text/csv; charset=utf-8", f"fudatsu_{wanted.first:%Y%m%d}-{wanted.last:%Y%m%d}.csv"
@@ -162,7 +151,7 @@ class Reports:
             item.patron_name,
             item.address,
             line.provider,
-            self._desk.branch_name(line.branch, visit.language),
+            self._desk.branch_name(line.item.branch, visit.language),
             _say(words.KINDS, item.kind, pick),
             _say(words.STATES, item.state, pick),
             _say(words.FINDINGS, item.finding, pick),
@@ -178,16 +167,11 @@ class Reports:
         """The contract's shape, as `todoku report --format json` prints it."""
         wanted = Wanted.of(visit)
         _, lines = await self._lines(visit, wanted)
-        await self._note(visit, "report.json", len(lines))
+        await self.note(visit, "report.json", "report", rows=len(lines))
         text = json.dumps([line.item.as_json() for line in lines], ensure_ascii=False, indent=1)
         return download(
             text.encode(), "application/json", f"fudatsu_{wanted.first:%Y%m%d}-{wanted.last:%Y%m%d}.json"
         )
-
-    async def _note(self, visit: Visit, what: str, count: int) -> None:
-        """A file of names and addresses that leaves the desk is written to the audit trail."""
-        async with self._services.ledger.write() as connection:
-            await accounts.record(connection, visit.account.login, what, "report", {"rows": count}, visit.now)
 
     # -- 図書館システムへ未反映 ---------------------------------------------------------------------
 
@@ -203,7 +187,7 @@ class Reports:
     async def unsynced_csv(self, request: Request, visit: Visit) -> Response:
         async with self._services.ledger.read() as connection:
             found = await self._unsynced(connection, visit)
-        await self._note(visit, "unsynced.csv", len(found))
+        await self.note(visit, "unsynced.csv", "report", rows=len(found))
         local = self._services.rulebook.local
         rows = [
             (
@@ -266,7 +250,7 @@ def outcome(item: Undelivered) -> str:
 
 def _fits(line: Line, wanted: Wanted) -> bool:
     return (
-        (not wanted.branch or wanted.branch == line.branch)
+        (not wanted.branch or wanted.branch == line.item.branch)
         and (not wanted.provider or wanted.provider == line.provider)
         and (not wanted.reason or wanted.reason == line.item.reason)
     )

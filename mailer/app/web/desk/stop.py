@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from holds_core.ledger import accounts
-from holds_core.ledger.sql import put_flag
-from mailer.app.web.desk.pages import Desk, Visit, base_of
+from holds_core.ledger.sql import get_flag, put_flag
+from mailer.app.web.desk.pages import Part
+from mailer.app.web.desk.visit import Visit
 from mailer.sender import PAUSED
 
 
-class Stop:
+class Stop(Part):
     """Asking, stopping, going on."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-
     def routes(self) -> list[Route]:
-        page = self._desk.page
         return [
-            Route("/stop", page(self.ask), methods=["GET"]),
-            Route("/stop", page(self.stop), methods=["POST"]),
-            Route("/resume", page(self.resume, admin=True), methods=["POST"]),
+            self.get("/stop", self.ask),
+            self.post("/stop", self.stop),
+            self.post("/resume", self.resume, admin=True),
         ]
 
     async def ask(self, request: Request, visit: Visit) -> Response:
@@ -38,7 +35,8 @@ class Stop:
         return await self._put(visit, "resume", None)
 
     async def _put(self, visit: Visit, what: str, value: dict[str, str] | None) -> Response:
-        async with self._desk.services.ledger.write() as connection:
+        async with self._services.ledger.write() as connection:
+            detail = {"before": await get_flag(connection, PAUSED), "after": value}
             await put_flag(connection, PAUSED, value, visit.now)
-            await accounts.record(connection, visit.account.login, what, "sending", value or {}, visit.now)
-        return RedirectResponse(f"{base_of(visit.request)}/", 303)
+            await accounts.record(connection, visit.account.login, what, "sending", detail, visit.now)
+        return self.to(visit, "/")

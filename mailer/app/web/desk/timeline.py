@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from holds_core.ledger.desk_actions import Deed
+from holds_core.ledger.desk_deeds import Deed
 from holds_core.ledger.desk_patrons import Moment
 from mailer.app.web.desk import words
 
@@ -115,7 +115,7 @@ def _attempt(moment: Moment, pick: int) -> Line:
     return Line(moment.at, "bad" if bad else "mail", number + result, detail, None)
 
 
-_GOOD = frozenset({"confirmed", "replied", "collected", "staff_works", "seen"})
+_GOOD = frozenset({"confirmed", "wrote", "replied", "collected", "staff_works", "seen"})
 _NEUTRAL = frozenset({"delivered", "relayed", "delayed", "auto_reply"})
 
 
@@ -125,7 +125,7 @@ def _evidence(moment: Moment, pick: int) -> Line:
     tone = "good" if kind in _GOOD else "mail" if kind in _NEUTRAL else "bad"
     reason = _word(words.REASONS, said["reason"], pick) if said["reason"] else ""
     answer = " ".join(str(part) for part in (said["code"], said["status"]) if part)
-    text = str(said["text"])[:300] if kind in ("replied", "bounced", "refused") else ""
+    text = str(said["text"])[:300] if kind in ("replied", "wrote", "bounced", "refused") else ""
     if answer and answer in text:
         answer = ""
     return Line(
@@ -138,15 +138,11 @@ def _evidence(moment: Moment, pick: int) -> Line:
 
 
 def _case(moment: Moment, pick: int) -> Line:
-    if moment.detail["what"] == "closed":
-        return Line(
-            moment.at,
-            "case",
-            ("要連絡の案件が解決しました", "The case was closed")[pick],
-            ("状況が変わり、連絡の必要がなくなりました", "no call is needed any more")[pick],
-        )
-    reasons = ("、", "; ")[pick].join(_word(words.CASES, code, pick) for code in moment.detail["reasons"])
-    return Line(moment.at, "case", ("要連絡になりました", "A case was opened")[pick], reasons)
+    """A step of the case by itself; its reasons are those of a case, of its end, or of the risk."""
+    what, codes = str(moment.detail["what"]), moment.detail["why"]
+    table = words.CLOSED if what == "closed" else words.CASES | words.RISKS
+    why = ("、", "; ")[pick].join(_word(table, code, pick) for code in codes)
+    return Line(moment.at, "case", _word(words.STEPS, what, pick), why)
 
 
 def _deed(item: Deed, names: Mapping[str, str], pick: int) -> Line:
