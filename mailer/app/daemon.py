@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime
 from typing import Any
@@ -18,12 +20,22 @@ from bounces.watcher import Watcher
 from holds_core.errors import TodokuError
 from holds_core.ledger import daemons, outbox, upkeep
 from holds_core.rulebook import Rulebook
-from holds_core.settings import Settings
+from holds_core.settings import Imap, MxCheck, Settings
 from mailer import maillog
+from mailer.app.alerts import Alerts, Senses
+from mailer.app.canaries import Canaries
+from mailer.app.days import holidays_of
+from mailer.app.domains import DomainChecks
 from mailer.app.dropfolder import DropFolder
+from mailer.app.feeds.live import LagWatch, pollers
 from mailer.app.notify import Notifier
-from mailer.app.services import Services
+from mailer.app.reception import ReceptionDesk
+from mailer.app.running import Running
+from mailer.app.services import Services, event_rules
+from mailer.app.shelfkeeper import ShelfKeeper
+from mailer.app.summary import Summary
 from mailer.app.supervisor import Supervisor, Task
+from mailer.app.watch import lookout
 from mailer.app.web.app import patron_app, staff_app
 from mailer.app.web.serve import WebServer
 from mailer.batches import Batches
@@ -33,6 +45,7 @@ from mailer.outcome import DOUBT_WAIT
 from mailer.render import Renderer
 
 PURGE_EVERY_S = 86_400.0
+SWITCH_S = 0.0005
 BEAT_S = 15.0
 """How often a daemon says that it lives, and looks for others that do not."""
 
@@ -63,6 +76,7 @@ class Daemon:
             with self._signals():
                 maillog.event("started", owner=self.services.owner, sending=self._mode())
                 self._notifier.send(READY="1", STATUS=self._status())
+                _settle_down()
                 self.ready.set()
                 await self.supervisor.run(self.stop)
         await self._goodbye()
@@ -73,6 +87,7 @@ class Daemon:
         async with self.services.ledger.write() as connection:
             began = await daemons.began(connection, self.services.clock.now())
         await self._recover()
+        await self.services.refresh_days()
         return began
 
     async def _recover(self) -> None:
@@ -98,26 +113,71 @@ class Daemon:
         watcher = Watcher(services.ledger, clock.now, clock.sleep, maillog)
         self.supervisor.add("sender", services.sender.run)
         self.supervisor.add("batches", self.batches.run)
+        keeper = ShelfKeeper(services.ledger, self._rulebook, event_rules, clock)
+        self.supervisor.add("shelf", keeper.run)
+        desk = ReceptionDesk(services.ledger, self._rulebook, event_rules, clock)
+        self.supervisor.add("reception", desk.run)
+        self.supervisor.add(
+            "calendar",
+            lambda stop: services.days.run(clock, lambda: (services.rulebook, self._rulebook()), stop),
+        )
         self.supervisor.add("ingest", until_stop(services.ingest.run))
         self.supervisor.add("watcher", until_stop(watcher.run))
+        self.supervisor.add("lookout", until_stop(lookout(services, self._rulebook).run))
         self.supervisor.add("heartbeat", self._heartbeat)
         self.supervisor.add("purge", self._purge)
+        self.supervisor.add("summary", Summary(services).run)
         self.supervisor.add("notify", lambda stop: self._notifier.beat(clock, stop, self._status))
+        self.supervisor.add("alerts", Alerts(services, self._senses()).run)
+        if services.settings.canaries.mailboxes:
+            self.supervisor.add("canaries", Canaries(services).run)
+        checks = services.settings.address_checks
+        if checks.mx is MxCheck.ON:
+            domains = DomainChecks(services.ledger, checks, clock)
+            self.supervisor.add("address_checks", domains.run)
         folders = DropFolder(services)
         if folders.watched:
             self.supervisor.add("drop_folder", folders.run)
-        if services.settings.intake.imap is not None:
-            self.mailbox = MailboxReader(
-                imap_options(services),
-                services.ingest.store,
-                clock.now,
-                self._mailbox_state,
-                jitter=services.jitter,
-            )
+        for poller in pollers(services):
+            self.supervisor.add(f"feed_{poller.name}", poller.run)
+        self.supervisor.add("feed_lag", LagWatch(services).run)
+        intake, secrets = services.settings.intake, services.secrets
+        if intake.imap is not None:
+            self.mailbox = self._reader(intake.imap, secrets.imap_password, self._mailbox_state)
             self.supervisor.add("mailbox", until_stop(self.mailbox.run))
+        if intake.former_imap is not None:
+            former = self._reader(intake.former_imap, secrets.former_imap_password, lambda state: None)
+            self.supervisor.add("former_mailbox", until_stop(former.run))
+
+    def _reader(
+        self, imap: Imap, password: str | None, on_change: Callable[[MailboxState], None]
+    ) -> MailboxReader:
+        services = self.services
+        return MailboxReader(
+            imap_options(imap, password),
+            services.ingest.store,
+            services.clock.now,
+            on_change,
+            jitter=services.jitter,
+        )
+
+    def _rulebook(self) -> Rulebook:
+        """The one in force: a reload brings a new one."""
+        return self.services.sender.rulebook
 
     def _mailbox_state(self, state: MailboxState) -> None:
         self.mailbox_state = state
+
+    def _senses(self) -> Senses:
+        """What the daemon can tell of its ways in."""
+        return Senses(
+            lmtp=lambda: (
+                (self.services.settings.intake.lmtp.listen.host, self.lmtp.port)
+                if self.lmtp is not None and self.services.settings.intake.lmtp is not None
+                else None
+            ),
+            mailbox=lambda: self.mailbox_state if self.mailbox is not None else None,
+        )
 
     async def _purge(self, stop: asyncio.Event) -> None:
         """Once a day, erases what retention says is old enough."""
@@ -152,7 +212,8 @@ class Daemon:
                 )
                 await self.lmtp.start()
                 opened.push_async_callback(self.lmtp.stop)
-            staff = staff_app(services, restarts=self._restarts)
+            running = Running(lambda: self.supervisor.states, self._senses())
+            staff = staff_app(services, restarts=self._restarts, running=running)
             self.staff = WebServer(staff, *settings.desk.listen, name="desk")
             self.patrons = WebServer(patron_app(services), *settings.confirm.listen, name="confirm")
             for server in (self.staff, self.patrons):
@@ -190,7 +251,7 @@ class Daemon:
     def reload(self) -> None:
         """Reads settings and templates again: texts, branches, batches, deadlines, pacing, log level.
 
-        Database, relay, intake and listening addresses stay as they were until a restart. A
+        Database, relay, DKIM keys, intake and listening addresses stay as they were until a restart. A
         configuration that cannot be used changes nothing.
         """
         if self._reread is None:
@@ -198,12 +259,13 @@ class Daemon:
         self._notifier.reloading()
         try:
             settings = self._reread()
-            rulebook = Rulebook.of(settings)
+            rulebook = Rulebook.of(settings, holidays_of(settings), self.services.days.known)
             composer = Composer(
                 rulebook,
                 self.services.keys,
                 self.services.providers,
                 Renderer(settings.library.templates_folder),
+                self.services.sign,
             )
         except TodokuError as error:
             maillog.event("reload_refused", why=str(error))
@@ -226,6 +288,19 @@ class Daemon:
         return f"sending {state.paused or self._mode()}; {relay[state.relay_up]}; handed over {state.sent}"
 
 
+def _settle_down() -> None:
+    """Two settings of the interpreter, for a process that serves pages while it works.
+
+    What a start has loaded lives as long as the process: the collector need not walk through it again. A page
+    with thousands of rows makes it run several times, and that walk took most of such a page's time.
+    A thread that thinks for long (the lookout's) hands over ten times sooner than Python's 5 ms, or each of a
+    page's many waits for the database would cost as much.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
+
+
 def until_stop(work: Callable[[], Coroutine[Any, Any, object]]) -> Task:
     """A task for the supervisor from a coroutine function that runs until it is cancelled."""
 
@@ -242,9 +317,7 @@ def until_stop(work: Callable[[], Coroutine[Any, Any, object]]) -> Task:
     return task
 
 
-def imap_options(services: Services) -> ImapOptions:
-    imap = services.settings.intake.imap
-    assert imap is not None
+def imap_options(imap: Imap, password: str | None) -> ImapOptions:
     return ImapOptions(
         host=imap.host,
         port=imap.port,
@@ -252,7 +325,7 @@ def imap_options(services: Services) -> ImapOptions:
         verify=imap.verify_tls,
         ca_file=imap.ca_file,
         username=imap.username,
-        password=services.secrets.imap_password or "",
+        password=password or "",
         folder=imap.folder,
         done_folder=imap.done_folder,
         poll=imap.poll,

@@ -7,6 +7,8 @@ there is something to tell. A file that is still being written is not touched, a
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -205,11 +207,15 @@ def _marker(path: Path) -> Path:
 def _put_away(path: Path, report: SnapshotReport) -> None:
     """Moves the file to `done`, or to `failed` if nothing of it was used; the report goes beside it."""
     folder = path.with_name("failed" if report.refused else "done")
+    # whoever may write here must not lead us elsewhere by a link of that name
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "the folder is a link", str(folder))
     folder.mkdir(exist_ok=True)
     target = _free(folder / path.name)
     if report.failed or report.conflict_count:
         # before the file: whoever finds the one finds the other
-        target.with_name(f"{target.name}.report.txt").write_text("\n".join(report.lines()) + "\n", "utf-8")
+        with _free(target.with_name(f"{target.name}.report.txt")).open("x", encoding="utf-8") as out:
+            out.write("\n".join(report.lines()) + "\n")
     path.rename(target)
     _marker(path).unlink(missing_ok=True)
 
@@ -217,7 +223,7 @@ def _put_away(path: Path, report: SnapshotReport) -> None:
 def _free(path: Path) -> Path:
     """`path`, with a number behind it if there is such a file already."""
     number, free = 1, path
-    while free.exists():
+    while os.path.lexists(free):
         number += 1
         free = path.with_name(f"{path.stem}.{number}{path.suffix}")
     return free

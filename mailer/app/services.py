@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 
 from bounces.ingest import Ingest
 from holds_core.feeds.intake import EventIntake
-from holds_core.ledger.registry import EventRules
+from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.session import Ledger
 from holds_core.providers import Providers
-from holds_core.rulebook import Rulebook
-from holds_core.settings import Settings
+from holds_core.receiving import ReceivingGuide
+from holds_core.rulebook import Rulebook, limit_rules
+from holds_core.settings import Authority, Reception, Settings
 from holds_core.settings.secrets import Secrets
 from holds_core.tokens import TokenKeys
 from mailer import maillog
+from mailer.app.days import DayKeeper, holidays_of
 from mailer.clock import Clock
 from mailer.compose import Composer
+from mailer.dkim import Signer, load
 from mailer.render import Renderer
 from mailer.sender import Sender
 from mailer.smtp import Relay, RelayOptions, Tls
@@ -37,6 +40,7 @@ class Services:
     ledger: Ledger
     keys: TokenKeys
     providers: Providers
+    guide: ReceivingGuide
     renderer: Renderer
     composer: Composer
     sender: Sender
@@ -44,6 +48,9 @@ class Services:
     clock: Clock
     jitter: Callable[[], float]
     owner: str
+    days: DayKeeper
+    sign: Callable[[bytes, datetime], bytes] | None = None
+    """Adds our DKIM signatures, where we have keys."""
 
     @classmethod
     def build(
@@ -56,12 +63,15 @@ class Services:
         owner: str,
     ) -> Services:
         """Wires the parts. Raises TodokuError for settings, keys or templates that cannot be used."""
-        rulebook = Rulebook.of(settings)
+        rulebook = Rulebook.of(settings, holidays_of(settings))
+        # works out the year's holidays (40 ms), which nobody should have to wait for in mid-batch
+        rulebook.deadline(rulebook.default_branch(), sent_on=clock.now().date(), ready_on=None)
         ledger = Ledger.open(settings.database.async_url)
         keys = TokenKeys(secrets.token_keys)
         providers = Providers.load()
         renderer = Renderer(settings.library.templates_folder)
-        composer = Composer(rulebook, keys, providers, renderer)
+        sign = signing(settings, secrets)
+        composer = Composer(rulebook, keys, providers, renderer, sign)
         options = relay_options(settings, secrets)
         sender = Sender(ledger, rulebook, composer, keys, lambda: Relay(options), clock, jitter, owner)
         return cls(
@@ -71,14 +81,21 @@ class Services:
             ledger=ledger,
             keys=keys,
             providers=providers,
+            guide=ReceivingGuide.load(settings.library.templates_folder),
             renderer=renderer,
             composer=composer,
             sender=sender,
-            ingest=Ingest(ledger, keys, maillog),
+            ingest=Ingest(ledger, keys, maillog, settings.sender.confirm_addresses),
             clock=clock,
             jitter=jitter,
             owner=owner,
+            days=DayKeeper(ledger),
+            sign=sign,
         )
+
+    async def refresh_days(self) -> None:
+        """What was entered about days since we last looked is in force from now on."""
+        await self.days.refresh(self.rulebook, self.sender.rulebook)
 
     def intake(self, *, nightly: bool = False) -> EventIntake:
         """Takes library events in. `nightly`: prompt notices of this feed wait for the morning."""
@@ -102,7 +119,24 @@ def event_rules(rulebook: Rulebook, *, nightly: bool = False) -> EventRules:
         quiet_to=quiet_to or time(0),
         default_branch=rulebook.default_branch(),
         nightly=nightly,
+        tell_extended=rulebook.settings.deadline.tell_extended,
+        binding=rulebook.settings.library.authority is Authority.TODOKU,
+        waits=rulebook.settings.holds.reception is Reception.NEXT_OPEN_MORNING,
+        limits=limit_rules(rulebook.settings.holds),
+        default_contact=rulebook.settings.holds.default_contact.value,
+        last_day=lambda branch, told_on, ready_on: rulebook.deadline(
+            branch, sent_on=told_on, ready_on=ready_on
+        ),
     )
+
+
+def signing(settings: Settings, secrets: Secrets) -> Callable[[bytes, datetime], bytes] | None:
+    """What signs our mail with DKIM; None where the relay does. Raises BadDkimKey, DkimUnavailable."""
+    wanted = settings.sender.dkim
+    if not wanted.keys:
+        return None
+    keys = [load(key.selector, pem) for key, pem in zip(wanted.keys, secrets.dkim_keys, strict=True)]
+    return Signer(keys, wanted.domain or "").sign
 
 
 def relay_options(settings: Settings, secrets: Secrets) -> RelayOptions:

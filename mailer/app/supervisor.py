@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from mailer import maillog
 from mailer.clock import Clock, wait
@@ -30,6 +31,7 @@ class TaskState:
     running: bool = False
     restarts: int = 0
     last_error: str = ""
+    failed_at: datetime | None = None
 
 
 class Supervisor:
@@ -76,7 +78,7 @@ class Supervisor:
             if (self._clock.now() - begun).total_seconds() > HEALTHY_AFTER_S:
                 pause = FIRST_WAIT_S
             state.restarts += 1
-            state.last_error = type(error).__name__
+            state.last_error, state.failed_at = type(error).__name__, self._clock.now()
             maillog.task_failed(state.name, error, pause)
             await wait(self._clock, stop, pause)
             pause = min(LONGEST_WAIT_S, pause * 2)

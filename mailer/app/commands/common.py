@@ -70,6 +70,7 @@ async def open_services() -> AsyncIterator[Services]:
     services = new_services()
     try:
         await ready(services.ledger)
+        await services.refresh_days()
         yield services
     finally:
         await services.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from bounces import report as reports
 from holds_core.errors import BadInput, TodokuError
-from holds_core.ledger import inbox, queries, story
+from holds_core.ledger import desk, inbox, queries, story
 from holds_core.ledger.inbox import Stored
 from holds_core.ledger.queries import Undelivered
 from holds_core.notices import Kind
@@ -46,23 +47,30 @@ def report(
     wanted = "json" if as_json else form
     if wanted not in ("table", "csv", "json", "html"):
         common.fail(BadInput(f"--format {form}: expected table, csv, json or html"), 2)
-    lines, moment = common.run(_report(_time(as_of), _time(since)))
+    lines, moment, data = common.run(_report(_time(as_of), _time(since)))
     zone = common.settings().library.timezone
+    if data is not None and wanted in ("table", "csv"):
+        # beside the list: in a pipe every line is one of the list's
+        common.errors.print(f"{reports.data_line(data, zone)} / data as of", markup=False)
     match wanted:
         case "json":
             common.print_json([line.as_json() for line in lines])
         case "csv":
             sys.stdout.buffer.write(reports.as_csv(lines, zone))
         case "html":
-            typer.echo(reports.as_html(lines, zone, moment, common.settings().library.name))
+            typer.echo(reports.as_html(lines, zone, moment, common.settings().library.name, data))
         case _:
             _show(lines, reports.COLUMNS, [reports.cells(line, zone) for line in lines])
 
 
-async def _report(as_of: datetime | None, since: datetime | None) -> tuple[list[Undelivered], datetime]:
+async def _report(
+    as_of: datetime | None, since: datetime | None
+) -> tuple[list[Undelivered], datetime, datetime | None]:
+    """The report's lines, when it is of, and when the library system's data are of."""
     moment = as_of or SystemClock().now()
     async with common.open_ledger() as ledger, ledger.read() as connection:
-        return await queries.undelivered(connection, moment, since), moment
+        lines = await queries.undelivered(connection, moment, since)
+        return lines, moment, await desk.data_as_of(connection)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -120,7 +128,8 @@ def preview(
         known = common.settings() if common.options.config.exists() else None
         renderer = Renderer(known.library.templates_folder if known else None)
         policy = known.library.title_policy.value if known else "full"
-        rendered = renderer.render(sample_view(Kind(notice), language, policy))
+        wording = known.library.wording.model_dump(exclude_none=True) if known else {}
+        rendered = renderer.render(replace(sample_view(Kind(notice), language, policy), **wording))
     except TodokuError as error:
         common.fail(error)
     typer.echo(f"Subject: {rendered.subject}\n\n{rendered.body}")

@@ -16,14 +16,16 @@ import uvloop
 from holds_core.errors import BadInput, TodokuError
 from holds_core.feeds.intake import ImportReport, lines_of
 from holds_core.feeds.snapshot_report import SnapshotReport
-from holds_core.ledger import daemons, outbox, sending, slots
+from holds_core.ledger import breaker, copies, daemons, outbox, sending, slots
 from holds_core.ledger.models import audit
-from holds_core.ledger.session import Ledger
+from holds_core.ledger.session import Ledger, check_known
 from holds_core.ledger.sql import put_flag
-from mailer.app.commands import common
+from holds_core.settings import Settings
+from mailer.app.commands import common, upkeep
 from mailer.app.dropfolder import import_snapshot
 from mailer.app.services import Services
 from mailer.app.single import AlreadyRunning, only_one
+from mailer.batches import before_slot
 from mailer.clock import SystemClock
 from mailer.compose import Dropped
 from mailer.sender import PAUSED
@@ -90,6 +92,8 @@ def _import_events(file: Path, feed: str, *, dry_run: bool) -> None:
     for finding in (*report.failed, *report.conflicts):
         colour = "red" if finding.outcome == "failed" else "yellow"
         common.errors.print(str(finding), style=colour, markup=False)
+    for objection in report.objections:
+        common.errors.print(str(objection), style="yellow", markup=False)
     typer.echo(_summary(report, dry_run=dry_run))
     if report.failed:
         raise typer.Exit(1)
@@ -193,6 +197,7 @@ async def _run_batch(name: str | None) -> None:
         local = services.rulebook.local(now)
         key = f"{local.date().isoformat()} {name}" if name else f"{local.isoformat(timespec='seconds')} 手動"
         async with services.ledger.write() as connection:
+            await before_slot(connection, services.rulebook, now)
             released = await slots.run(connection, key, now, now)
         if released is None:
             raise BadInput(f"the batch {key} has run already; without --slot what waits goes now")
@@ -235,18 +240,20 @@ async def _pause(why: str) -> None:
 def resume(
     held: Annotated[bool, typer.Option("--held", help="保留した通知も / and lets held notices go")] = False,
 ) -> None:
-    """送信を再開する / lets mail leave again."""
-    released = common.run(_resume(held=held))
-    typer.echo("送信を再開しました / sending goes on" + (f" · 保留 held {released}" if held else ""))
+    """送信を再開する / lets mail leave again, also where the circuit breaker stopped it."""
+    released, again = common.run(_resume(held=held))
+    notes = f" · 保留 held {released}" if held else ""
+    notes += f" · 再送 sent again {again}" if again else ""
+    typer.echo(f"送信を再開しました / sending goes on{notes}")
 
 
-async def _resume(*, held: bool) -> int:
+async def _resume(*, held: bool) -> tuple[int, int]:
+    """How many held notices and how many refused mails wait again."""
     async with common.open_ledger() as ledger:
         await _set_paused(ledger, None)
-        if not held:
-            return 0
         async with ledger.write() as connection:
-            return await outbox.release_held(connection, _now())
+            again = await breaker.resume(connection, _now())
+            return (await outbox.release_held(connection, _now()) if held else 0), again
 
 
 async def _set_paused(ledger: Ledger, value: dict[str, str] | None) -> None:
@@ -268,19 +275,43 @@ def _now() -> datetime:
 
 
 @database.command("upgrade")
-def upgrade() -> None:
-    """この版の形にする / brings the database to this version's schema."""
-    common.run(_upgrade())
+def upgrade(
+    backed_up: Annotated[
+        bool, typer.Option("--backed-up", help="PostgreSQL の控えは作った / a copy was made with pg_dump")
+    ] = False,
+) -> None:
+    """この版の形にする / brings the database to this version's schema; a SQLite file is copied first."""
+    common.run(_upgrade(backed_up=backed_up))
 
 
-async def _upgrade() -> None:
-    ledger = Ledger.open(common.settings().database.async_url)
-    try:
-        before, wanted = await ledger.schema()
-        await ledger.upgrade()
-        typer.echo(f"{before or '(empty)'} -> {wanted}")
-    finally:
-        await ledger.close()
+async def _upgrade(*, backed_up: bool) -> None:
+    known = common.settings()
+    with only_one(known):
+        ledger = Ledger.open(known.database.async_url)
+        try:
+            before, wanted = await ledger.schema()
+            if before is not None and before != wanted:
+                check_known(before)
+                await _back_up(known, backed_up=backed_up)
+            await ledger.upgrade()
+            typer.echo(f"{before or '(empty)'} -> {wanted}")
+        finally:
+            await ledger.close()
+
+
+async def _back_up(known: Settings, *, backed_up: bool) -> None:
+    """A copy to go back to. Raises CopyFailed, and BadInput where somebody else has to make it."""
+    file = known.database.sqlite_file
+    if file is None:
+        if not backed_up:
+            raise BadInput(
+                "先に控えを作り、--backed-up を付けてください / make a copy first, then add --backed-up:\n"
+                f"  {upkeep.pg_dump(known.database.url, Path('todoku.dump'))}"
+            )
+        return
+    copy = copies.beside(Path(file), "before-upgrade", _now())
+    await asyncio.to_thread(copies.backup, Path(file), copy)
+    typer.echo(f"控え / copy: {copy}")
 
 
 @database.command("check")

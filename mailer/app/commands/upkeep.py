@@ -1,4 +1,4 @@
-"""Commands that look after an installation: doctor, purge, backup, forget, export."""
+"""Commands that look after an installation: doctor, purge, backup, restore, forget, export."""
 
 from __future__ import annotations
 
@@ -6,34 +6,41 @@ import asyncio
 import contextlib
 import getpass
 import ipaddress
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from holds_core.errors import BadInput
+from holds_core.errors import BadInput, TodokuError
 from holds_core.ledger import accounts, personal
 from holds_core.ledger import upkeep as ledger_upkeep
-from holds_core.ledger.copies import Copy
+from holds_core.ledger.copies import Copy, Restored
 from holds_core.ledger.copies import backup as copy_database
+from holds_core.ledger.copies import restore as put_back
 from holds_core.ledger.session import Ledger
+from holds_core.ledger.sql import put_flag
 from holds_core.settings import Settings
 from holds_core.settings.problems import ConfigError, Problem
 from holds_core.settings.secrets import Secrets, read_secrets
 from mailer.app import doctor as checks
 from mailer.app.commands import common
+from mailer.app.doctor.here import synchronised
 from mailer.app.doctor.names import Address, Names
+from mailer.app.single import only_one
 from mailer.clock import SystemClock
+from mailer.sender import PAUSED
 
 
 def add_to(app: typer.Typer) -> None:
     """Puts the commands on the command line."""
-    for command in (doctor, purge, backup, forget, export):
+    for command in (doctor, purge, backup, restore, forget, export):
         app.command()(command)
 
 
@@ -64,6 +71,16 @@ def doctor(
         str,
         typer.Option(metavar="NAME", help="中継サーバーが署名に使うセレクター / the relay's DKIM selector"),
     ] = "",
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="返送先へ試験メールを1通送り、届くのを待つ / sends a mail to the return path, and waits",
+        ),
+    ] = False,
+    probe_wait: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, max=600, help="待つ秒数 / how long to wait")
+    ] = 60,
     only: Annotated[
         list[str] | None, typer.Option(metavar="CHECK", help="この確認だけ / only these checks")
     ] = None,
@@ -78,13 +95,29 @@ def doctor(
         names_, addresses = Names(resolver), _addresses(outgoing or [])
     except BadInput as error:
         common.fail(error, 2)
-    found = common.run(_examine(names_, addresses, dkim_selector, only))
+    tried = checks.Probe(probe_wait) if probe else None
+    with _quiet():
+        found = common.run(_examine(names_, addresses, dkim_selector, tried, only))
     if as_json:
         common.print_json([check.as_json(language) for check in found])
     else:
         _show(found, language)
     if any(check.status is checks.Status.FAILED for check in found):
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Only errors are logged: with --probe parts of the daemon run, and standard output may be JSON."""
+    before = structlog.get_config()
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _addresses(given: list[str]) -> tuple[Address, ...]:
@@ -95,13 +128,17 @@ def _addresses(given: list[str]) -> tuple[Address, ...]:
 
 
 async def _examine(
-    names: Names, outgoing: tuple[Address, ...], selector: str, only: list[str] | None
+    names: Names,
+    outgoing: tuple[Address, ...],
+    selector: str,
+    probe: checks.Probe | None,
+    only: list[str] | None,
 ) -> list[checks.Check]:
     try:
         settings = common.settings()
     except ConfigError as error:
         return checks.unusable(error)
-    async with _site(settings, names, outgoing, selector) as site:
+    async with _site(settings, names, outgoing, selector, probe) as site:
         found = []
         with common.progress("確認 / checking") as shown:
             async for check in checks.examine(site, only or ()):
@@ -112,7 +149,11 @@ async def _examine(
 
 @contextlib.asynccontextmanager
 async def _site(
-    settings: Settings, names: Names, outgoing: tuple[Address, ...], selector: str
+    settings: Settings,
+    names: Names,
+    outgoing: tuple[Address, ...],
+    selector: str,
+    probe: checks.Probe | None,
 ) -> AsyncIterator[checks.Site]:
     secrets: Secrets | None = None
     faults: tuple[Problem, ...] = ()
@@ -131,6 +172,8 @@ async def _site(
             now=SystemClock().now(),
             outgoing=outgoing,
             selector=selector,
+            probe=probe,
+            synchronised=synchronised(),
         )
     finally:
         if ledger is not None:
@@ -169,10 +212,17 @@ _KINDS: dict[str, str] = {
     "evidence_texts": "到着・不達の記録の文言",
     "holds": "終わった予約",
     "cases": "終わった要連絡",
+    "patrons": "図書館システムの一覧からいなくなった利用者",
     "former_addresses": "以前のアドレス",
     "addresses": "使われていないアドレス",
     "requests": "済んだ依頼",
     "claims": "期限切れの担当表示",
+    "decisions": "予約についての判断",
+    "canaries": "到達確認の記録",
+    "provider_alerts": "終わったメールサービスの異常",
+    "mail_domains": "メールドメインの確認結果",
+    "snapshot_runs": "取り込みの記録",
+    "sessions": "職員のログイン",
     "staff_actions": "職員の対応の記録",
     "audit": "職員の操作の記録",
 }
@@ -213,11 +263,7 @@ def backup(
 ) -> None:
     """データベースの控えを作る / copies the database, also while the daemon runs. The copy is checked.
 
-    戻すには: todoku を止め、データベースのファイルと、名前に -wal と -shm の付くファイルを別の場所へ移し、控えを
-    元の名前で置き(所有者は元のまま、モード 0600)、todoku db upgrade のあと todoku を起動します。
-
-    To restore: stop todoku; move the database file and its -wal and -shm files away; put the copy in its
-    place under the same name, with the same owner and mode 0600; run todoku db upgrade; start todoku.
+    戻すには todoku restore を使います。 `todoku restore` puts it back.
     """
     done = common.run(_backup(file))
     typer.echo(f"{done.file}: {done.octets} バイト bytes · 版 schema {done.schema} · 検査 checked")
@@ -230,12 +276,63 @@ async def _backup(file: Path) -> Copy:
         common.fail(
             BadInput(
                 "PostgreSQL の控えは pg_dump で作ります / PostgreSQL has its own tool:\n"
-                f"  pg_dump --format=custom --file={file} {_without_password(settings.database.url)}"
+                f"  {pg_dump(settings.database.url, file)}"
             ),
             2,
         )
     with common.progress("控え / copying"):
         return await asyncio.to_thread(copy_database, Path(source), file)
+
+
+def pg_dump(url: str, file: Path) -> str:
+    """The command that copies a PostgreSQL database."""
+    return f"pg_dump --format=custom --file={file} {_without_password(url)}"
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="todoku backup の控え / a copy that `todoku backup` made")],
+    yes: Annotated[bool, typer.Option("--yes", help="確認しない / does not ask")] = False,
+) -> None:
+    """控えに戻す / puts a copy in the database's place. The daemon must be stopped; what was there is kept.
+
+    控えより後に送ったメールの記録は失われるため、二重に送らないよう、戻したあとの送信は止めてあります。
+    What was sent after the copy is forgotten; so that nothing leaves twice, mail is paused afterwards.
+    """
+    if not yes:
+        typer.confirm(f"データベースを {file} に戻しますか? / put it back?", abort=True, err=True)
+    try:
+        done = _restore(file)
+    except TodokuError as error:
+        common.fail(error)
+    asyncio.run(_pause())
+    kept = f" · これまでのもの / the former one: {done.kept}" if done.kept else ""
+    typer.echo(f"戻しました / restored: 版 schema {done.schema}{kept}")
+    typer.echo(
+        "送信は止めてあります / mail is paused. 次に / next: todoku db upgrade, todoku doctor, todoku resume"
+    )
+
+
+async def _pause() -> None:
+    """Mail that left after the copy was made stands in it as mail that is still to leave."""
+    ledger = Ledger.open(common.settings().database.async_url)
+    try:
+        async with ledger.write() as connection:
+            await put_flag(connection, PAUSED, {"by": _who(), "why": "restore"}, SystemClock().now())
+    finally:
+        await ledger.close()
+
+
+def _restore(file: Path) -> Restored:
+    settings = common.settings()
+    database = settings.database.sqlite_file
+    if database is None:
+        place = _without_password(settings.database.url)
+        raise BadInput(
+            "PostgreSQL は pg_restore で戻します / PostgreSQL has its own tool:\n"
+            f"  pg_restore --clean --if-exists --dbname={place} {file}"
+        )
+    with only_one(settings), common.progress("復元 / restoring"):
+        return put_back(file, Path(database), SystemClock().now())
 
 
 def _without_password(url: str) -> str:

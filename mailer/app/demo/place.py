@@ -46,6 +46,7 @@ intake: {{lmtp: {{listen: "{host}:{lmtp}"}}}}
 database: {{url: "sqlite:///todoku.db"}}
 # 見本では早く結果が出るように2日 / two days, so that a short demo has something to tell
 confirmation: {{windows: {{hold_ready: 2d}}}}
+case: {{weigh_at: "05:30", weigh_every: 1h}}
 desk: {{listen: "{host}:{desk}"}}
 confirm: {{listen: "{host}:{confirm}", base_url: "http://{host}:{confirm}"}}
 api: {{tokens_file: api.tokens}}

@@ -24,7 +24,7 @@ import structlog
 from rich.console import Console
 
 from bounces import report as reports
-from holds_core.ledger import accounts, queries
+from holds_core.ledger import accounts, desk, queries, silence
 from holds_core.ledger.accounts import Account, Role
 from holds_core.ledger.figures import figures
 from holds_core.ledger.queries import Undelivered
@@ -56,6 +56,8 @@ CLOSE = timedelta(minutes=1)
 CRAWL = timedelta(seconds=2)
 """How far time goes on while there is work: a little more than the sender's pause between two looks."""
 LIVE_LOOK_S = 0.5
+CALLS = 5
+"""Rows of the call list that are shown at the end."""
 LOG_SIZE = 2_000_000
 
 
@@ -253,6 +255,7 @@ class _Demo:
         verdict = compare(self._town, lines, now, patience)
         if verdict.judged:
             show.comparison(self._out, verdict)
+            await self._tell_found(now)
         else:
             show.early(self._out)
         running = not self._stopped()
@@ -264,6 +267,15 @@ class _Demo:
         ]
         example = lines[0].patron_id if lines else "P0001"
         show.where(self._out, self._here.folder, example, pages if running else ())
+
+    async def _tell_found(self, now: datetime) -> None:
+        """The providers' alerts, and the head of the call list."""
+        local = now.astimezone(self._zone)
+        async with self._services.ledger.read() as connection:
+            alerts = await silence.alerts(connection, open_only=True)
+            cases = await desk.open_cases(connection, local.date())
+        calls = desk.order((case for case in cases if case.view is desk.View.TODAY), local)
+        show.found(self._out, alerts, calls[:CALLS], self._town, self._zone)
 
     def _write(self, lines: list[Undelivered], now: datetime) -> None:
         folder, library = self._here.folder, self._here.settings.library.name

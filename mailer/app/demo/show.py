@@ -17,7 +17,11 @@ from rich.live import Live
 from rich.table import Table
 
 from bounces import report as reports
+from holds_core.ledger.cases import REASONS
+from holds_core.ledger.desk import Case
 from holds_core.ledger.queries import Undelivered
+from holds_core.ledger.silence import ProviderAlert
+from holds_core.silence_reasons import SENTENCES
 from mailer.app.demo.judge import Verdict
 from mailer.app.demo.town import Fate, Score, Town
 
@@ -141,6 +145,39 @@ def comparison(console: Console, verdict: Verdict) -> None:
         markup=False,
         highlight=False,
     )
+
+
+def found(
+    console: Console,
+    alerts: Sequence[ProviderAlert],
+    calls: Sequence[Case],
+    town: Town,
+    zone: ZoneInfo,
+) -> None:
+    """What Todoku found out by itself: providers that lose mail, and whom to phone first."""
+    said = ["", "Todoku が自分で見つけたこと / what Todoku found by itself"]
+    for alert in alerts:
+        provider = town.providers.get(alert.domain)
+        said += [*(f"  {text}" for text in alert.sentence(zone))]
+        said.append(f"    町の真実 the truth: {provider.note if provider else '?'}")
+    if not alerts:
+        said.append("  メールを失うサービスはまだ見つかっていません / no provider is known to lose mail yet")
+    console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
+    if not calls:
+        return
+    table = Table(
+        "利用者\npatron",
+        "期限\ndeadline",
+        "見られていないおそれ\nrisk",
+        "理由\nwhy",
+        title="今朝、先に電話するとよい利用者 / whom to phone first this morning",
+    )
+    for case in calls:
+        risk = "" if case.risk is None else f"{case.risk_word[0]} {case.risk:.0%}"
+        why = [SENTENCES[reason][0] for reason in case.risk_reasons[:2]] or [REASONS[case.reasons[0]][0]]
+        deadline = reports.day(case.deadline) if case.deadline else ""
+        table.add_row(f"{case.patron_id} {case.name}", deadline, risk, "\n".join(why))
+    console.print(table)
 
 
 def early(console: Console) -> None:

@@ -1,7 +1,8 @@
 """`todoku doctor`: is this installation well? A list of independent checks, each with what to do about it.
 
-Enters a configuration file; leaves one `Check` each, in a fixed order. Sends no mail, changes no DNS; in
-the database it writes one row of its own, to see that it can. Nothing hangs: each check has a time limit.
+Enters a configuration file; leaves one `Check` each, in a fixed order. Changes no DNS; in the database it
+writes one row of its own, to see that it can. Sends no mail, but for one to the library's own return path if
+it is asked to (`probe`). Nothing hangs: each check has a time limit.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from typing import NamedTuple
 
 from holds_core.settings.problems import ConfigError, Problem
-from mailer.app.doctor import here, links, records, senders
+from mailer.app.doctor import here, links, records, returning, senders, signing
 from mailer.app.doctor.check import CannotCheck, Check, Said, Status, Verdict
+from mailer.app.doctor.probe import Probe
 from mailer.app.doctor.site import Site
 
-__all__ = ["CHECKS", "Check", "Said", "Site", "Status", "examine", "unusable"]
+__all__ = ["CHECKS", "Check", "Probe", "Said", "Site", "Status", "examine", "unusable"]
 
 LIMIT = 25.0
 """Seconds for one check. They run side by side, so that it is the limit of all of them too."""
@@ -27,6 +29,8 @@ class Item(NamedTuple):
     name: str
     title: Said
     look: Callable[[Site], Awaitable[Verdict]]
+    waits: bool = False
+    """Whether it may wait for the probe's mail."""
 
 
 CHECKS = (
@@ -41,13 +45,22 @@ CHECKS = (
     Item("relay", Said("中継サーバー", "relay"), links.relay),
     Item("lmtp", Said("LMTP での受け取り", "LMTP intake"), links.lmtp),
     Item("imap", Said("IMAP での受け取り", "IMAP intake"), links.imap),
-    Item("spf_return_path", Said("SPF (返送先)", "SPF of the return path"), senders.spf_return_path),
-    Item("spf_from", Said("SPF (差出人)", "SPF of From"), senders.spf_from),
-    Item("dkim", Said("DKIM", "DKIM"), records.dkim),
+    Item(
+        "spf_return_path", Said("SPF (返送先)", "SPF of the return path"), senders.spf_return_path, waits=True
+    ),
+    Item("spf_from", Said("SPF (差出人)", "SPF of From"), senders.spf_from, waits=True),
+    Item("dkim", Said("DKIM", "DKIM"), signing.dkim, waits=True),
     Item("dmarc", Said("DMARC", "DMARC"), records.dmarc),
-    Item("ptr", Said("逆引き", "PTR"), senders.ptr),
+    Item("ptr", Said("逆引き", "PTR"), senders.ptr, waits=True),
     Item("from_domain", Said("差出人のドメイン", "domain of From"), records.from_domain),
     Item("return_path_mx", Said("返送先のドメイン", "domain of the return path"), records.return_path_mx),
+    Item(
+        "return_path_probe",
+        Said("返送先への試験メール", "probe of the return path"),
+        returning.return_path_probe,
+        waits=True,
+    ),
+    Item("alerts", Said("異常の知らせ", "alerts to IT"), returning.alerts),
 )
 
 
@@ -65,15 +78,16 @@ async def examine(site: Site, only: Collection[str] = ()) -> AsyncIterator[Check
 
 async def _run(item: Item, site: Site) -> Check:
     """A check that cannot tell, takes too long or breaks is not checked; the others go on."""
+    limit = LIMIT + (site.probe.wait if item.waits and site.probe is not None else 0)
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             verdict = await item.look(site)
     except CannotCheck as error:
         verdict = Verdict(Status.NOT_CHECKED, error.message, error.todo)
     except TimeoutError:
         verdict = Verdict(
             Status.NOT_CHECKED,
-            Said(f"{LIMIT:g} 秒以内に確認できませんでした。", f"It took longer than {LIMIT:g} seconds."),
+            Said(f"{limit:g} 秒以内に確認できませんでした。", f"It took longer than {limit:g} seconds."),
             Said("時間をおいて再実行してください。", "Try again later."),
         )
     except Exception as error:

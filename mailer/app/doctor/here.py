@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import stat
@@ -9,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from holds_core.errors import TodokuError
+from holds_core.ledger import breaker
 from holds_core.ledger.upkeep import LedgerDown, probe, versions
 from holds_core.settings import Mode
 from mailer.app.doctor.check import Said, Verdict, failed, ok, warning
 from mailer.app.doctor.site import Site
+from mailer.app.feeds.live import lags
 from mailer.render import Renderer
 from mailer.samples import template_faults
 
@@ -56,6 +59,8 @@ async def files(site: Site) -> Verdict:
         settings.relay.password_file,
         imap.password_file if imap else None,
         settings.api.tokens_file,
+        settings.alerts.relay.password_file if settings.alerts.relay else None,
+        *(key.key_file for key in settings.sender.dkim.keys),
     )
     exposed = [path for path in named if path is not None and _mode(path) & stat.S_IRWXO]
     database = site.database_file
@@ -189,7 +194,7 @@ async def clock(site: Site) -> Verdict:
     shown = f"{site.now.astimezone(site.settings.library.timezone):%Y-%m-%d %H:%M}"
     if site.now < RELEASED:
         return failed(Said(f"時計が狂っています ({shown})。", f"The clock is wrong ({shown})."), todo)
-    newest = (await site.health()).recorded_at
+    newest = (await site.health()).recorded_at if site.ledger is not None else None
     if newest is not None and newest > site.now + SKEW:
         return failed(
             Said(
@@ -198,7 +203,28 @@ async def clock(site: Site) -> Verdict:
             ),
             todo,
         )
+    if site.synchronised is False:
+        return warning(
+            Said(
+                f"時計は {shown} ですが、時刻同期されていません。",
+                f"The clock says {shown}, but nothing keeps it right.",
+            ),
+            todo,
+        )
     return ok(f"時計は {shown} です。", f"The clock says {shown}.")
+
+
+_TIME_ERROR = 5
+
+
+def synchronised() -> bool | None:
+    """Whether the kernel's clock is kept right by somebody (NTP, a hypervisor), as adjtimex(2) says; None on
+    systems without it."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # all zero: only asks
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
 
 
 async def sending(site: Site) -> Verdict:
@@ -228,7 +254,21 @@ async def sending(site: Site) -> Verdict:
                 "再開するには「todoku resume」を実行してください。", "`todoku resume` lets mail leave again."
             ),
         )
-    return ok("送信は有効です。", "Mail leaves.")
+    assert site.ledger is not None  # or its health could not have been asked
+    async with site.ledger.read() as connection:
+        fuse = await breaker.read(connection)
+    if fuse.lets_mail_through:
+        return ok("送信は有効です。", "Mail leaves.")
+    return failed(
+        Said(
+            f"こちらの原因による拒否が続いたため、送信を自動で止めています (応答 {fuse.code})。",
+            f"Sending stopped by itself: too many refusals by a fault of our own ({fuse.code}).",
+        ),
+        Said(
+            "原因を取り除いてから「todoku resume」を実行してください。拒否されたメールも送り直します。",
+            "Mend the cause, then run `todoku resume`; what was refused is sent again.",
+        ),
+    )
 
 
 async def feeds(site: Site) -> Verdict:
@@ -243,6 +283,12 @@ async def feeds(site: Site) -> Verdict:
             Said("図書館システムからの取り込みが一度もありません。", "Nothing was ever imported."), todo
         )
     shown = f"{newest.astimezone(site.settings.library.timezone):%Y-%m-%d %H:%M}"
+    assert site.ledger is not None  # or its health could not have been asked
+    async with site.ledger.read() as connection:
+        late = [item.feed for item in await lags(connection, site.settings, site.now) if item.late]
+    if late:
+        names = ", ".join(late)
+        return warning(Said(f"取り込みが遅れています: {names}", f"Feeds that are late: {names}"), todo)
     if site.now - newest > STALE:
         return warning(Said(f"最後の取り込みは {shown} です。", f"The last event came in on {shown}."), todo)
     return ok(f"最後の取り込みは {shown} です。", f"The last event came in on {shown}.")

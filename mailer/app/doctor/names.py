@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from typing import Any
 
 import dns.asyncresolver
@@ -93,6 +94,12 @@ class Names:
         """PTR."""
         records = await self._ask(dns.reversename.from_address(str(address)), "PTR")
         return [str(record.target).rstrip(".").lower() for record in records]
+
+
+def tags(record: str) -> dict[str, str]:
+    """A tag list (RFC 6376 section 3.2); white space within values has no meaning in keys and policies."""
+    pairs = (part.partition("=") for part in record.split(";"))
+    return {name.strip().lower(): re.sub(r"\s+", "", value) for name, sep, value in pairs if sep}
 
 
 def _server(text: str) -> dns.nameserver.Nameserver:

@@ -1,4 +1,4 @@
-"""Checks of what DNS says about the library's domains: DKIM, DMARC, MX.
+"""Checks of what DNS says about the library's domains: DMARC, MX.
 
 Receivers judge by these records; carriers judge the header-From domain as well.
 """
@@ -6,73 +6,13 @@ Receivers judge by these records; carriers judge the header-From domain as well.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import re
 
+from mailer.app.doctor import signing
 from mailer.app.doctor.check import CannotCheck, Said, Status, Verdict, failed, ok, warning
-from mailer.app.doctor.names import Names
+from mailer.app.doctor.names import Names, tags
 from mailer.app.doctor.site import Site
-
-SHORT_KEY = 200
-"""Octets of a public key in DNS. RSA with 1024 bits takes 162, with 2048 bits 294 (RFC 8301 section 3.2)."""
-
-
-# DKIM ---------------------------------------------------------------------------------------------
-
-
-async def dkim(site: Site) -> Verdict:
-    """The public key of the selector (RFC 6376 section 3.6). Whether mail is signed is not seen here."""
-    if not site.selector:
-        raise CannotCheck(
-            Said("DKIM のセレクターが分かりません。", "The DKIM selector is not known."),
-            Said(
-                "中継サーバーの管理者に聞き、--dkim-selector で指定してください。",
-                "Ask who runs the relay, and name it with --dkim-selector.",
-            ),
-        )
-    name = f"{site.selector}._domainkey.{site.header_domain}"
-    todo = Said(f"{name} に公開鍵を登録してもらってください。", f"Have the public key published at {name}.")
-    records = await site.names.texts(name)
-    if len(records) != 1:
-        return failed(
-            Said(
-                f"{name} のレコードが{len(records)}件あります。",
-                f"{name} has {len(records)} records, not one.",
-            ),
-            todo,
-        )
-    tags = _tags(records[0])
-    key = _key(tags.get("p", ""))
-    if tags.get("v", "DKIM1") != "DKIM1" or not key:
-        return failed(
-            Said(
-                f"{name} に使える公開鍵がありません。",
-                f"{name} has no usable public key (it may be revoked).",
-            ),
-            todo,
-        )
-    if tags.get("k", "rsa") == "rsa" and len(key) < SHORT_KEY:
-        return warning(
-            Said(f"{name} の鍵が短すぎます。", f"The key at {name} is short."),
-            Said("2048 ビットの鍵に替えてもらってください。", "Have it replaced by one of 2048 bits."),
-        )
-    return ok(f"{name} に公開鍵があります。", f"{name} has a public key.")
-
-
-def _tags(record: str) -> dict[str, str]:
-    """A tag list (RFC 6376 section 3.2); white space within values has no meaning in keys and policies."""
-    pairs = (part.partition("=") for part in record.split(";"))
-    return {name.strip().lower(): re.sub(r"\s+", "", value) for name, sep, value in pairs if sep}
-
-
-def _key(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
 
 # DMARC --------------------------------------------------------------------------------------------
 
@@ -90,7 +30,7 @@ async def dmarc(site: Site) -> Verdict:
             ),
         )
     place, records = next(iter(found.items()))
-    policy = _tags(records[0]).get("p", "").lower()
+    policy = tags(records[0]).get("p", "").lower()
     if len(records) > 1 or policy not in ("none", "quarantine", "reject"):
         return failed(
             Said(
@@ -100,7 +40,7 @@ async def dmarc(site: Site) -> Verdict:
                 "1レコードだけにし、p= を直してもらってください。", "Have it made one record with a valid p=."
             ),
         )
-    strict = _tags(records[0]).get("aspf", "r").lower() == "s"
+    strict = tags(records[0]).get("aspf", "r").lower() == "s"
     if await _aligned(site, found, strict=strict):
         return ok(
             f"_dmarc.{place} (p={policy}) があり、返送先のドメインと整合しています。",
@@ -127,7 +67,7 @@ def _organisation(found: dict[str, list[str]], domain: str) -> str:
     """The organisational domain by the same walk: the highest one with a record, short of a registry's."""
     above = domain
     for place, records in found.items():
-        psd = _tags(records[0]).get("psd", "u").lower()
+        psd = tags(records[0]).get("psd", "u").lower()
         if psd == "n":
             return place
         if psd == "y":
@@ -160,7 +100,7 @@ async def _unaligned(site: Site, place: str, policy: str) -> Verdict:
         return warning(message, todo)
     signed = Status.NOT_CHECKED
     with contextlib.suppress(CannotCheck):
-        signed = (await dkim(site)).status
+        signed = (await signing.dkim(site)).status
     return warning(message, todo) if signed is Status.OK else failed(message, todo)
 
 

@@ -1,19 +1,23 @@
 """Checks of the addresses that mail leaves from: SPF allows them, and their names fit.
 
-The relay's outgoing addresses are those that `--outgoing` names; else the relay's own address is taken for
-them, and what does not fit is a warning only.
+The relay's outgoing addresses are those that `--outgoing` names; else the one that the probe's mail came from,
+as the receiving server saw it; else the relay's own address is taken for them, and what does not fit is a
+warning only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 
 from holds_core.settings.doubts import is_loopback
 from mailer.app.doctor.check import CannotCheck, Said, Verdict, failed, ok, warning
 from mailer.app.doctor.names import Address
+from mailer.app.doctor.probe import Came, Lost
 from mailer.app.doctor.site import Site
 from mailer.app.doctor.spf import LOOKUPS, PermError, Report, Spf, evaluate, record_of
 
@@ -28,7 +32,7 @@ _OUTGOING_TODO = Said(
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The relay's addresses as the world sees them; `sure` if a person named them."""
+    """The relay's addresses as the world sees them; `sure` if a person named them or a server saw them."""
 
     addresses: tuple[Address, ...]
     sure: bool
@@ -43,10 +47,34 @@ class Outgoing:
         return warning(message, Said(todo.ja + _OUTGOING_TODO.ja, f"{todo.en} {_OUTGOING_TODO.en}"))
 
 
+_RECEIVED = re.compile(rb"^received:((?:[^\r\n]|\r?\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+_LITERAL = re.compile(rb"\[(?:IPv6:)?([0-9A-Fa-f:.]+)\]")
+
+
+def _seen(came: Came | Lost) -> Address | None:
+    """Where the probe's mail came from: the last hop that crossed the internet (RFC 5321 section 4.4).
+
+    Received lines are the receiving server's own words, newest on top.
+    """
+    if not isinstance(came, Came):
+        return None
+    head = re.split(rb"\r?\n\r?\n", came.raw, maxsplit=1)[0]
+    for line in _RECEIVED.findall(head):
+        source = re.split(rb"\sby\s", line, maxsplit=1)[0]
+        for literal in _LITERAL.findall(source):
+            with contextlib.suppress(ValueError):
+                address = ipaddress.ip_address(literal.decode("ascii"))
+                if address.is_global:
+                    return address
+    return None
+
+
 async def outgoing(site: Site) -> Outgoing:
     """Raises CannotCheck if they were not named and the relay's own address is a private one."""
     if site.outgoing:
         return Outgoing(site.outgoing, sure=True)
+    if site.probe is not None and (seen := _seen(await site.probe.result(site))):
+        return Outgoing((seen,), sure=True)
     host = site.settings.relay.host
     if is_loopback(host):
         found = await asyncio.to_thread(_own_addresses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from holds_core.ledger.session import Ledger
 from holds_core.ledger.upkeep import Health, LedgerDown, health
@@ -15,6 +16,9 @@ from mailer.app.doctor.check import CannotCheck, Said
 from mailer.app.doctor.names import Address, Names
 from mailer.sender import PAUSED
 
+if TYPE_CHECKING:
+    from mailer.app.doctor.probe import Probe
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -22,7 +26,8 @@ class Site:
 
     `secrets` is None if they cannot be read; `faults` says why then. `ledger` is None if there is no
     database file yet. `outgoing` are the addresses that the relay sends from, if a person named them.
-    `selector` is the DKIM selector, "" if unknown.
+    `selector` is the relay's DKIM selector, "" if unknown. `probe` is the mail that tries the return path; None
+    if nobody asked for it. `synchronised`: whether something keeps the machine's clock right; None if unknown.
     """
 
     settings: Settings
@@ -33,6 +38,8 @@ class Site:
     now: datetime
     outgoing: tuple[Address, ...] = ()
     selector: str = ""
+    probe: Probe | None = None
+    synchronised: bool | None = None
 
     @property
     def header_domain(self) -> str:
