@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from holds_core.config import parse
 from holds_core.feeds.snapshot import SnapshotIntake
 from holds_core.feeds.snapshot_report import SnapshotReport
-from holds_core.ledger.registry import EventRules
+from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.session import Ledger
 
 ZONE = ZoneInfo("Asia/Tokyo")
