@@ -7,10 +7,13 @@ mail servers, mailboxes and queues are empty and what it stopped runs again.
 import asyncio
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog._config import BoundLoggerLazyProxy
 
 from holds_core.ledger.session import Ledger
 from tests.servers.dovecot import Dovecot
@@ -72,6 +75,20 @@ def far(postfix_pair: PostfixPair) -> Far:
 def greylist(postfix_pair: PostfixPair) -> Greylist:
     """The far side's greylist."""
     return postfix_pair.greylist
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log() -> Iterator[None]:
+    """A command that a test runs in this process sets the log up for good: undone for the next test."""
+    yield
+    if not structlog.is_configured():
+        return
+    structlog.reset_defaults()
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("mailer", "bounces"):
+            for value in vars(module).values():
+                if isinstance(value, BoundLoggerLazyProxy):
+                    vars(value).pop("bind", None)  # what cache_logger_on_first_use keeps
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ from holds_core.calendar import (
     Weekday,
     WhyClosed,
     YearlyRange,
-    read_official,
 )
 from holds_core.errors import BadInput
+from holds_core.holiday_list import read_official
 
 MONDAY = frozenset({Weekday.MONDAY})
 NEW_YEAR = (YearlyRange.parse("12-29..01-03"),)

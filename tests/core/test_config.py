@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import given
+from hypothesis import settings as limits
 from hypothesis import strategies as st
 
 from holds_core.config import ConfigError, Problem, load, parse
@@ -213,6 +214,7 @@ def test_any_yaml_like_text(text: str) -> None:
     check_any(text)
 
 
+@limits(deadline=None)
 @given(st.data())
 def test_shipped_file_with_a_slip(data: st.DataObject) -> None:
     text = SHIPPED.read_text("utf-8")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holds_core.evidence import FAILURES, PERSONAL, Evidence, Sign, finding
+from holds_core.evidence import FAILURES, PERSONAL, WEIGHTS, Evidence, Sign, finding
 from holds_core.notices import Finding
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -76,5 +76,12 @@ def test_only_a_failure_bounces_and_only_a_sign_confirms(items: list[Evidence]) 
     signs = {item.sign for item in items}
     found = finding(items, PASSED, NOW)
     assert (found is B) <= bool(signs & FAILURES)
-    assert (found is C) <= bool(signs & (PERSONAL | {Sign.COLLECTED}))
+    assert (found is C) <= bool(signs & (PERSONAL | {Sign.COLLECTED, Sign.WROTE}))
     assert found is not W
+
+
+def test_every_sign_has_its_weight_explained() -> None:
+    assert set(WEIGHTS) == set(Sign)
+    strong = {sign for sign, (ja, _) in WEIGHTS.items() if ja.startswith("強い")}
+    assert strong >= PERSONAL
+    assert not strong & {Sign.DELIVERED, Sign.RELAYED, Sign.WROTE, Sign.SEEN}

@@ -279,3 +279,23 @@ def test_rules_that_cannot_be_meant() -> None:
         LimitRules(card_pattern="000[0-9")
     with pytest.raises(BadInput, match="negative"):
         Limit(-1)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("on_loan", Availability.ON_LOAN),
+        ("貸出中", Availability.ON_LOAN),
+        (" 雑誌最新刊 ", Availability.NEWEST_ISSUE),
+        ("館内閲覧のみ", Availability.IN_LIBRARY),
+        ("行方不明", Availability.MISSING),
+        ("汚損", Availability.SOILED),
+        ("破損", Availability.DAMAGED),
+        ("Missing", Availability.MISSING),
+        ("整理中", Availability.UNKNOWN),
+        ("", Availability.UNKNOWN),
+        (None, Availability.UNKNOWN),
+    ],
+)
+def test_a_catalogues_own_words(word: str | None, meant: Availability) -> None:
+    assert Availability.of(word) is meant

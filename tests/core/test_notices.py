@@ -18,7 +18,7 @@ LEGAL = {
     T.UNCERTAIN: {T.SENDING, T.HANDED_OVER},
     T.WITHHELD: {T.PENDING, T.CANCELLED},
     T.HANDED_OVER: set(),
-    T.REFUSED: set(),
+    T.REFUSED: {T.PENDING},
     T.EXPIRED: set(),
     T.CANCELLED: set(),
 }
@@ -45,7 +45,7 @@ def test_every_pair_of_states(state: Transmission, wanted: Transmission) -> None
 
 
 def test_nothing_leaves_a_final_state() -> None:
-    final = {T.HANDED_OVER, T.REFUSED, T.EXPIRED, T.CANCELLED}
+    final = {T.HANDED_OVER, T.EXPIRED, T.CANCELLED}
     assert {state for state in Transmission if TRANSMISSION.is_final(state)} == final
 
 
@@ -70,4 +70,4 @@ def test_only_a_waiting_delivery_reaches_the_relay() -> None:
 
 def test_batched_kinds() -> None:
     assert {kind.value for kind in BATCHED} == {"hold_ready", "hold_expiring", "sender_migration"}
-    assert len(Kind) == 11
+    assert len(Kind) == 12

@@ -82,7 +82,7 @@ def test_illegal_dots_at_carriers_are_real_people(local: str, domain: str) -> No
         ("taro@yahoo.co.jo", N.NEAR_MISS, "taro@yahoo.co.jp"),
         ("taro@yahooo.co.jp", N.NEAR_MISS, "taro@yahoo.co.jp"),
         ("taro@hotmail.co", N.NEAR_MISS, "taro@hotmail.com"),
-        ("taro@hotmail.ne.jp", N.NEAR_MISS, "taro@hotmail.com"),
+        ("taro@hotmail.ne.jp", N.NEAR_MISS, "taro@hotmail.co.jp"),
         ("taro@outlook.co.jp", N.NEAR_MISS, "taro@outlook.jp"),
         ("taro@otmail.jp", N.NEAR_MISS, "taro@hotmail.jp"),
         ("taro@softbank.jp", N.NEAR_MISS, "taro@softbank.ne.jp"),

@@ -83,6 +83,9 @@ def test_who_gets_hold_mail(
         (Hold.READY, Hold.LAPSED, None, Kind.HOLD_LAPSED),
         (Hold.PLACED, Hold.CANCEL_REQUESTED, None, None),
         (Hold.PLACED, Hold.ENDED, None, None),
+        # listed again after one bad snapshot
+        (Hold.ENDED, Hold.PLACED, None, None),
+        (Hold.ENDED, Hold.READY, None, Kind.HOLD_READY),
     ],
 )
 def test_the_notice_of_each_step(before: Hold | None, after: Hold, by: str | None, kind: Kind | None) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from holds_core.loss_track import CLEAR, DEFAULT_PRIOR, GRID, LossTrack, mean
-from holds_core.observations import Failure, Observation
+from holds_core.observations import Failure, Mailed, Observation
 from holds_core.provider_watch import Alert, Suspect
 from holds_core.silence import SilenceModel
 from tests.core.silence_world import START, World, mailed, morning
@@ -67,6 +67,89 @@ def test_when_all_fall_silent_at_once_it_is_the_library() -> None:
     assert len(alerts) >= 4
     assert Suspect.LIBRARY in {alert.suspect for alert in alerts}
     assert all(day_of(alert) > 60 for alert in alerts)
+
+
+def model_of(seen: list[Observation], day: int) -> SilenceModel:
+    """A model that is told everything before a morning at once."""
+    model = SilenceModel()
+    for item in seen:
+        if item.at < morning(day):
+            model.observe(item)
+    return model
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_provider_that_was_always_bad_is_said_as_a_level(seed: int) -> None:
+    world = World(
+        {"bad.example": [(0, 0.6)], "good.example": FINE, "fair.example": [(0, 0.1)]}, days=80, seed=seed
+    )
+    model = model_of(world.observations(), 75)
+    assert model.refresh(morning(75)) == []
+    [level] = model.levels(morning(75))
+    assert (level.domain, level.suspect) == ("bad.example", Suspect.PROVIDER)
+    assert level.loss_now > 0.35 > level.loss_before
+    assert level.observed < level.expected
+    assert (level.since - START).days < 15
+
+
+def test_a_level_begins_where_the_loss_began() -> None:
+    world = World(
+        {"turns.example": [(0, 0.02), (30, 0.7)], "good.example": FINE}, mails_a_day=4, days=60, seed=3
+    )
+    model = model_of(world.observations(), 58)
+    # too few mails before for a change from what was
+    assert model.refresh(morning(58)) == []
+    [level] = model.levels(morning(58))
+    assert 25 <= (level.since - START).days <= 35
+    model.recall(level)
+    assert model.levels(morning(58)) == []
+
+
+def test_what_was_told_before_is_no_news_to_a_model_that_begins_anew() -> None:
+    world = World(
+        {"good.example": FINE, "turns.example": [(0, 0.03), (60, 0.7)]}, mails_a_day=8, days=100, seed=5
+    )
+    seen = world.observations()
+    [fall] = alerts_of(seen, 90)
+    anew = model_of(seen, 92)
+    assert [alert.domain for alert in anew.refresh(morning(92))] == ["turns.example"]
+    told = model_of(seen, 92)
+    told.recall(fall)
+    assert told.refresh(morning(92)) == []
+    assert told.alerts() == (fall,)
+    assert told.levels(morning(92)) == []
+
+
+def test_whose_fault_it_is_may_become_clear_later() -> None:
+    steps = [(0, 0.02), (60, 0.75)]
+    world = World(
+        {f"d{n}.example": list(steps) for n in range(5)}, mails_a_day=30, days=85, patrons=2000, seed=2
+    )
+    seen = world.observations()
+    first = alerts_of(seen, 80)[0]
+    late = model_of(seen, 84)
+    late.recall(first)
+    late.refresh(morning(84))
+    assert late.suspect(first, morning(84)) is Suspect.LIBRARY
+    alone = model_of([s for s in seen if not isinstance(s, Mailed) or s.address.endswith(first.domain)], 84)
+    alone.recall(first)
+    alone.refresh(morning(84))
+    assert alone.suspect(first, morning(84)) is Suspect.PROVIDER
+
+
+def test_weeks_show_what_a_domain_misses() -> None:
+    world = World({"bad.example": [(0, 0.8)], "good.example": FINE}, days=60, seed=2)
+    model = model_of(world.observations(), 59)
+    model.refresh(morning(59))
+    weeks = model.weeks(morning(59), 6)
+    assert {week.begins.weekday() for week in weeks} == {0}
+    assert len({week.begins for week in weeks}) == 6
+    shares = {}
+    for domain in world.loss:
+        mine = [week for week in weeks if week.domain == domain]
+        shares[domain] = sum(w.signs for w in mine) / sum(w.expected for w in mine)
+    assert shares["bad.example"] < 0.75
+    assert 0.9 < shares["good.example"] < 1.1
 
 
 def test_refusals_that_name_our_fault_are_no_silence_of_the_provider() -> None:

@@ -239,6 +239,14 @@ def test_no_password_is_shown_when_settings_are_printed() -> None:
         ("database: {url: 'postgresql://me:hunter2@db/todoku'}", ["database.url"]),
         ("sending: {mode: on}", ["confirm.base_url", "intake"]),
         ("sending: {mode: on}\nintake: {lmtp: {}}\nconfirm: {base_url: 'https://t.example.jp/'}", []),
+        (
+            "sending: {mode: on}\nintake: {lmtp: {}}\nconfirmation: {ask: {registration_changed: none, hold_ready: none}}",
+            [],
+        ),
+        (
+            "sending: {mode: on}\nintake: {lmtp: {}}\nconfirmation: {ask: {registration_changed: none, hold_ready: reply}}",
+            ["sender.reply_confirm_address"],
+        ),
         ("confirm: {base_url: 'http://t.example.jp'}", ["confirm.base_url"]),
         ("confirmation: {windows: {hold_ready: 7d}}", ["confirmation.windows.hold_ready"]),
     ],

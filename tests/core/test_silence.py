@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from holds_core.observations import (
     NeverGot,
     Observation,
     PatronSeen,
+    Told,
 )
 from holds_core.silence import ProviderHint, SilenceModel
 from holds_core.silence_reasons import RAISES, SENTENCES, RiskReason
@@ -133,6 +135,65 @@ def test_a_registration_mail_that_nobody_confirms_speaks_against_the_address() -
     assert pressed.unseen < plain < silent.unseen
     assert RiskReason.NEVER_CONFIRMED in silent.reasons
     assert RiskReason.CAME_BEFORE in pressed.reasons
+
+
+def test_a_mail_that_asks_for_nothing_is_not_held_against_the_address() -> None:
+    notice = mailed(0, SENT - timedelta(days=20), kind=Kind.REGISTRATION_CHANGED)
+    plain = model(mailed(1, SENT)).risk("n1", NOW).unseen
+    unasked = model(replace(notice, asks=False), mailed(1, SENT)).risk("n1", NOW)
+    assert unasked.unseen == pytest.approx(plain, rel=0.02)
+    assert RiskReason.NEVER_CONFIRMED not in unasked.reasons
+    # nor is a press missed in a hold's mail that has no button
+    assert model(replace(mailed(1, SENT), asks=False)).risk("n1", NOW).unseen < plain
+
+
+def test_of_two_addresses_one_that_asks_is_enough() -> None:
+    one = mailed(1, SENT, address="a@one.example", patron="P")
+    two = replace(mailed(1, SENT, address="b@two.example", patron="P"), asks=False)
+    assert model(one, two).risk("n1", NOW) == model(two, one).risk("n1", NOW)
+
+
+def test_who_was_reached_is_at_no_risk_and_a_message_leaves_the_risk_as_it_is() -> None:
+    day = timedelta(days=1)
+    silent = model(mailed(1, SENT)).risk("n1", NOW)
+    reached = model(mailed(1, SENT), Told(NOW - HOUR, "a@one.example", reached=True)).risk("n1", NOW)
+    assert (reached.probability, reached.reasons) == (0.0, (RiskReason.TOLD,))
+    message = model(mailed(1, SENT), Told(NOW - HOUR, "a@one.example", reached=False)).risk("n1", NOW)
+    assert message.probability == pytest.approx(silent.probability, rel=0.1)
+    # a call about an earlier hold says nothing of this one
+    earlier = model(Told(SENT - day, "a@one.example", reached=True), mailed(1, SENT)).risk("n1", NOW)
+    assert earlier == silent
+
+
+def test_who_came_after_a_call_did_not_show_that_mail_arrives() -> None:
+    first, came = SENT - timedelta(days=30), SENT - timedelta(days=29, hours=12)
+    past = [mailed(0, first), HoldEnded(came, "h0", Ending.COLLECTED)]
+    call = Told(came - HOUR, "a@one.example", reached=True)
+    by_itself = model(*past, mailed(1, SENT)).risk("n1", NOW)
+    after_a_call = model(*past, call, mailed(1, SENT)).risk("n1", NOW)
+    assert RiskReason.CAME_BEFORE in by_itself.reasons
+    assert RiskReason.CAME_BEFORE not in after_a_call.reasons
+    assert after_a_call.unseen > by_itself.unseen
+    # a call after the visit changes nothing
+    late = Told(came + timedelta(days=1), "a@one.example", reached=True)
+    assert model(*past, late, mailed(1, SENT)).risk("n1", NOW).unseen == pytest.approx(by_itself.unseen)
+
+
+def test_mail_that_was_not_sent_leaves_the_address_alone() -> None:
+    unsent = mailed(0, SENT - timedelta(days=2), failure=Failure.UNSENT)
+    plain = model(mailed(1, SENT)).risk("n1", NOW).unseen
+    assert model(unsent, mailed(1, SENT)).risk("n1", NOW).unseen == pytest.approx(plain, rel=0.02)
+    alone = model(unsent).risk("n0", NOW)
+    assert (alone.unseen, RiskReason.NOT_SENT in alone.reasons) == (1.0, True)
+
+
+def test_of_two_holds_the_one_that_was_not_extended_keeps_its_deadline() -> None:
+    both = replace(mailed(1, SENT), hold_ids=("h1", "h2"))
+    moved = DeadlineMoved(SENT + HOUR, "h1", SENT + timedelta(days=20))
+    for seen in ([both, moved], [moved, both]):
+        assert model(*seen).lapses_at("n1") == both.deadline
+    other = DeadlineMoved(SENT + HOUR, "h2", SENT + timedelta(days=10))
+    assert model(both, moved, other).lapses_at("n1") == other.deadline
 
 
 def test_a_second_address_lowers_the_risk_and_one_bounce_of_two_is_not_unreachable() -> None:

@@ -19,7 +19,7 @@ from holds_core.ledger import slots
 from holds_core.ledger.models import attempts, cases, deliveries, evidence, inbound
 from holds_core.settings.secrets import read_secrets
 from mailer.app.services import Services
-from mailer.clock import SystemClock
+from mailer.clock import Clock, SystemClock
 from tests.servers.ports import wait_until
 
 CONFIG = """
@@ -34,8 +34,8 @@ sender:
   return_path_domain: RETURN_DOMAIN
   return_path_mailbox: bounces
   token_keys_file: token.keys
-sending: {mode: "on", quiet_hours: null, retry_delays: [1s], give_up_after: 10m}
-relay: {host: 127.0.0.1, port: RELAY_PORT, tls: none, connections: 4}
+sending: {mode: "on", quiet_hours: null, retry_delays: RETRY_DELAYS, give_up_after: 2h}
+relay: {host: 127.0.0.1, port: RELAY_PORT, tls: TLS, connections: 4}
 intake: {lmtp: {listen: "127.0.0.1:LMTP_PORT"}}
 database: {url: "DATABASE_URL"}
 desk: {listen: "127.0.0.1:0"}
@@ -50,6 +50,8 @@ def config(folder: Path, **values: object) -> str:
         "RETURN_PATH": "verp",
         "RETURN_DOMAIN": "lmtp.library.example",
         "LMTP_PORT": 0,
+        "TLS": "none",
+        "RETRY_DELAYS": "[1s]",
         "DATABASE_URL": f"sqlite:///{folder}/todoku.db",
     }
     text = CONFIG
@@ -128,13 +130,13 @@ class Library:
 
 
 @contextlib.asynccontextmanager
-async def library(folder: Path, **values: object) -> AsyncIterator[Library]:
-    """A library whose parts are closed afterwards."""
+async def library(folder: Path, clock: Clock | None = None, **values: object) -> AsyncIterator[Library]:
+    """A library whose parts are closed afterwards; by the machine's clock unless another is given."""
     settings = parse(config(folder, **values), base=folder, env={})
     services = Services.build(
         settings,
         read_secrets(settings, {}),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         jitter=random.Random(1).random,
         owner="test",
     )

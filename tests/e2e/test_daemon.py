@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+import pytest
 
 from holds_core.ledger.models import batches, deliveries, flags
 from mailer.clock import SystemClock
@@ -78,8 +79,9 @@ async def one(town: Library, **where: object) -> Any:
     return rows[0] if rows else None
 
 
+@pytest.mark.parametrize("mailbox", ["imap", "former_imap"])
 async def test_prompt_mail_by_the_api_and_a_bounce_by_imap(
-    tmp_path: Path, relay: Relay, dovecot: Dovecot
+    tmp_path: Path, relay: Relay, dovecot: Dovecot, mailbox: str
 ) -> None:
     (tmp_path / "imap.password").write_text("bouncepw")
     port = write_config(
@@ -92,7 +94,7 @@ async def test_prompt_mail_by_the_api_and_a_bounce_by_imap(
     imap = f'{{host: localhost, port: {dovecot.imaps_port}, ca_file: "{dovecot.cert}", username: bounces, '
     imap += "password_file: imap.password, done_folder: 処理済み, poll: 2s}"
     (tmp_path / "config.yaml").write_text(
-        text.replace('intake: {lmtp: {listen: "127.0.0.1:0"}}', f"intake: {{imap: {imap}}}")
+        text.replace('intake: {lmtp: {listen: "127.0.0.1:0"}}', f"intake: {{{mailbox}: {imap}}}")
     )
     async with daemon(tmp_path, port), library(tmp_path, RELAY_PORT=relay.port) as town:
         results = await post(

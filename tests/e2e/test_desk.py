@@ -1,6 +1,7 @@
 """The staff desk in a real browser, over real HTTP: what a librarian does in the morning, wide and narrow.
 
-Screenshots go to $TODOKU_SCREENSHOTS if it is set. Chromium is Debian's (`/usr/bin/chromium`).
+Screenshots go to $TODOKU_SCREENSHOTS if it is set, in CI else to build/screenshots, which git ignores.
+Chromium is Debian's (`/usr/bin/chromium`).
 """
 
 import asyncio
@@ -19,6 +20,10 @@ from tests.mailer.desk.library import PASSWORD, Library
 from tests.mailer.desk.test_pages import quarantined
 
 CHROMIUM = "/usr/bin/chromium"
+_CI = Path(__file__).resolve().parents[2] / "build" / "screenshots" if os.environ.get("CI") else None
+SCREENSHOTS = Path(os.environ["TODOKU_SCREENSHOTS"]) if os.environ.get("TODOKU_SCREENSHOTS") else _CI
+if SCREENSHOTS is not None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
 expect.set_options(timeout=20_000)
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
@@ -57,8 +62,8 @@ class Desk:
         await expect(self.page.get_by_role("heading", level=1)).to_contain_text("今日の連絡")
 
     async def picture(self, name: str) -> None:
-        if folder := os.environ.get("TODOKU_SCREENSHOTS"):
-            await self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        if SCREENSHOTS is not None:
+            await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
     def row(self, patron_id: str):  # type: ignore[no-untyped-def]
         return self.page.locator(f"#row-{patron_id}")

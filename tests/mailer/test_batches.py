@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holds_core.calendar import DateRange
 from holds_core.config import parse
-from holds_core.ledger.models import batches, deliveries
+from holds_core.ledger import campaign, closures
+from holds_core.ledger.models import batches, deliveries, holds
 from holds_core.ledger.session import Ledger
 from holds_core.rulebook import Rulebook
 from holds_core.settings import Batch
+from mailer.app.days import DayKeeper
 from mailer.batches import Batches, Slot, slots_between
 from tests.clock import HandClock
 from tests.core.ledger.conftest import Feed
@@ -201,6 +205,86 @@ async def test_without_batches_everything_goes_at_once(place: Place) -> None:
     assert len(await loop.tick()) == 1
     assert await place.waiting() == []
     assert await loop.tick() == []
+
+
+async def test_without_batches_nothing_leaves_at_night_or_on_a_day_that_waits(place: Place) -> None:
+    loop = place.batches("batches: []\nbatch_rules: {on_closed_days: wait}")
+    await place.hold(1)
+    place.clock.set(tokyo("2026-11-24 21:30"))
+    assert await loop.tick() == []
+    place.clock.set(tokyo("2026-11-30 12:00"))  # Monday
+    assert await loop.tick() == []
+    place.clock.set(tokyo("2026-12-01 08:00"))
+    assert len(await loop.tick()) == 1
+
+
+async def test_what_was_missed_in_the_day_is_not_caught_up_with_at_night(place: Place) -> None:
+    loop = place.batches("batch_rules: {catch_up: 20h}")
+    await place.hold(1)
+    place.clock.set(tokyo("2026-11-24 21:05"))
+    assert await loop.tick() == []
+    place.clock.set(tokyo("2026-11-25 03:00"))
+    assert await loop.tick() == []
+    assert len(await place.waiting()) == 1
+    place.clock.set(tokyo("2026-11-25 08:00"))
+    assert await loop.tick() == ["2026-11-24 夕"]  # the morning slot is too late by now
+    assert await place.waiting() == []
+
+
+async def test_a_slot_that_the_library_put_into_the_night_runs(place: Place) -> None:
+    loop = place.batches('batches: [{name: 夜, at: "22:10"}]')
+    await place.hold(1)
+    place.clock.set(tokyo("2026-11-24 22:10"))
+    assert await loop.tick() == ["2026-11-24 夜"]
+
+
+async def test_a_closing_entered_today_makes_todays_batch_wait(place: Place) -> None:
+    book = Rulebook.of(parse(CONFIG + "batch_rules: {on_closed_days: wait}", base=Path("/"), env={}))
+    loop = Batches(place.ledger, book, place.clock, place.began)
+    await place.hold(1)
+    days = DateRange(date(2026, 11, 24), date(2026, 11, 25))
+    async with place.ledger.write() as connection:
+        await closures.add(connection, "", days, "停電", "desk", place.clock.now())
+    assert await DayKeeper(place.ledger).refresh(book)
+    place.clock.set(tokyo("2026-11-24 09:10"))
+    assert await loop.tick() == []
+    place.clock.set(tokyo("2026-11-25 16:10"))
+    assert await loop.tick() == []
+    place.clock.set(tokyo("2026-11-26 09:10"))
+    assert await loop.tick() == ["2026-11-26 朝"]
+    assert await place.waiting() == []
+
+
+async def test_a_batch_takes_reminders_and_the_next_part_of_an_announcement_with_it(place: Place) -> None:
+    loop = place.batches("deadline: {remind_before: 2}")
+    await place.hold(1)
+    await place.hold(2)
+    async with place.ledger.write() as connection:
+        await connection.execute(
+            sa.update(deliveries).values(state="handed_over", handed_over_at=place.began, slot="x")
+        )
+        await connection.execute(
+            sa.update(holds)
+            .where(holds.c.hold_id == "H1")
+            .values(deadline=date(2026, 11, 26), deadline_source="mail")
+        )
+        await campaign.start(connection, date(2027, 4, 1), 1, "test", place.clock.now())
+    place.clock.set(tokyo("2026-11-25 09:10"))
+    await loop.tick()
+    kinds = [
+        (row.kind, row.patron_id)
+        for row in await rows(place.ledger, deliveries)
+        if row.slot == "2026-11-25 朝"
+    ]
+    assert sorted(kinds) == [("hold_expiring", "P1"), ("sender_migration", "P1")]
+    place.clock.set(tokyo("2026-11-25 16:10"))
+    await loop.tick()
+    kinds = [
+        (row.kind, row.patron_id)
+        for row in await rows(place.ledger, deliveries)
+        if row.slot == "2026-11-25 夕"
+    ]
+    assert kinds == [("sender_migration", "P2")]
 
 
 async def test_a_new_timetable_is_taken_up(place: Place) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holds_core.config import parse
+from holds_core.errors import BadInput
 from holds_core.holds import Hold
 from holds_core.ledger.sending import Claimed, HoldLine
 from holds_core.limits import RefusalCode
@@ -19,8 +20,11 @@ from holds_core.notices import Kind, Transmission
 from holds_core.providers import Providers
 from holds_core.rulebook import Rulebook
 from holds_core.tokens import Purpose, TokenKeys
-from mailer.compose import Composed, Composer, Dropped, sentence
+from mailer.compose import Composed, Composer, Dropped
 from mailer.render import Renderer
+from mailer.sentences import sentence
+from mailer.view import day
+from mailer.wrapping import columns
 
 NOW = datetime(2026, 11, 24, 0, 10, tzinfo=UTC)  # 9:10 in Tokyo, a Tuesday
 KEYS = TokenKeys([b"0123456789abcdef" * 4])
@@ -60,7 +64,7 @@ ITEM = Claimed(
     holds=(H1,),
 )
 WITH_SETTINGS = [kind for kind in Kind if kind is not Kind.SENDER_MIGRATION]
-"""The two senders of a migration are not settings yet."""
+"""An announcement needs a change of the sender in the settings; it has its own tests below."""
 PROMPT = replace(ITEM, kind=Kind.REGISTRATION_CHANGED, holds=(), branch="", reason="email")
 
 
@@ -351,11 +355,198 @@ def test_the_allowlist(address: str, listed: bool) -> None:
 
 
 def test_the_library_systems_deadline_beats_an_extension_beats_the_formula(plain: Composer) -> None:
-    formula = date(2026, 12, 1)
-    given = date(2026, 12, 24)
-    for source, expected in [("feed", given), ("extended", given), ("mail", formula), (None, formula)]:
+    formula, early, late = date(2026, 12, 1), date(2026, 11, 27), date(2026, 12, 24)
+    for source, given, expected in [
+        ("feed", late, late),
+        ("feed", early, early),
+        ("extended", late, late),
+        ("reached", early, early),
+        ("mail", early, formula),
+        # moved since by a closing, or by time that did not count: no second mail takes days away
+        ("mail", late, late),
+        (None, None, formula),
+    ]:
         line = replace(H1, deadline=given, deadline_source=source)
         assert sent(plain, replace(ITEM, holds=(line,))).deadline == expected, source
+
+
+def test_holds_with_different_last_days_each_have_their_own_promised() -> None:
+    made = composer("deadline: {start: ready_day}")
+    later = replace(H2, ready_on=date(2026, 11, 25))
+    mail = sent(made, replace(ITEM, holds=(H1, later)))
+    assert mail.deadline == date(2026, 11, 29)
+    assert mail.promised == (("H1", date(2026, 11, 29)), ("H2", date(2026, 12, 1)))
+    assert sent(made, replace(ITEM, holds=(H1, H2))).promised == ()
+
+
+def test_a_reminder_repeats_the_deadline_in_force_and_sets_none(plain: Composer) -> None:
+    line = replace(H1, deadline=date(2026, 11, 26), deadline_source="mail")
+    mail = sent(plain, replace(ITEM, kind=Kind.HOLD_EXPIRING, holds=(line,)))
+    assert (mail.deadline, mail.promised) == (None, ())
+    assert "11月26日(木)" in body(mail)
+
+
+# -- a deadline that moved -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "reason", "says"),
+    [
+        ("ja", "closure:2026-12-01..2026-12-02", "12月1日(火)から12月2日(水)まで臨時休館するためです。"),
+        ("ja", "closure:2026-12-01..2026-12-01", "12月1日(火)に臨時休館するためです。"),
+        ("en", "closure:2026-12-01..2026-12-01", "The library will be closed on Tuesday 1 December 2026."),
+        (
+            *("en", "closure:2026-12-01..2026-12-02"),
+            "The library will be closed from Tuesday 1 December 2026 to Wednesday 2 December 2026.",
+        ),
+        (
+            "ja-easy",
+            "closure:2026-12-01..2026-12-02",
+            "12月1日(火曜日)から 12月2日(水曜日)まで おやすみです。",
+        ),
+        ("ja", "", ""),
+        ("ja", "停電 / staff's own shorthand", ""),
+    ],
+)
+def test_why_a_deadline_moved(plain: Composer, language: str, reason: str, says: str) -> None:
+    line = replace(H1, deadline=date(2026, 12, 3), deadline_source="mail")
+    item = replace(ITEM, kind=Kind.DEADLINE_CHANGED, holds=(line,), reason=reason, language=language)
+    text = body(sent(plain, item))
+    assert day(date(2026, 12, 3), language) in text
+    assert says in text
+    assert bool(says) == any(word in text for word in ("変更の理由", "WHY IT HAS", "かわった わけ"))
+    assert "shorthand" not in text
+
+
+def test_a_new_deadline_is_news_until_the_hold_leaves_the_shelf(plain: Composer) -> None:
+    item = replace(ITEM, kind=Kind.DEADLINE_CHANGED, created_at=NOW - timedelta(days=3))
+    assert isinstance(plain.compose(item, NOW), Composed)
+    gone = replace(item, holds=(replace(H1, state=Hold.COLLECTED),))
+    assert plain.compose(gone, NOW) == Dropped(Transmission.CANCELLED, "overtaken")
+
+
+# -- who it is from --------------------------------------------------------------------------------
+
+MIDNIGHT = datetime(2026, 11, 30, 15, 0, tzinfo=UTC)  # 0:00 on 1 December in Tokyo
+MOVING = CONFIG.replace(
+    "return_path_domain: bounce.library.example}",
+    "return_path_domain: bounce.library.example, reply_confirm_address: ok@library.example, "
+    "changes: [{since: 2026-12-01, address: noreply@city.example, return_path_domain: bounce.city.example, "
+    "name: 市立図書館, reply_confirm_address: ok@city.example}]}",
+)
+
+
+def moving() -> Composer:
+    settings = parse(MOVING, base=Path("/"), env={})
+    return Composer(Rulebook.of(settings), KEYS, Providers.load(), Renderer())
+
+
+@pytest.mark.parametrize(
+    ("now", "first_attempt_at", "domain"),
+    [
+        (MIDNIGHT - timedelta(seconds=1), None, "library.example"),
+        (MIDNIGHT, None, "city.example"),
+        (MIDNIGHT + timedelta(days=400), None, "city.example"),
+        # tried before midnight and again after it: the names of the first attempt stay
+        (MIDNIGHT + timedelta(hours=1), MIDNIGHT - timedelta(minutes=5), "library.example"),
+    ],
+)
+def test_the_sender_changes_at_midnight_of_the_library(
+    now: datetime, first_attempt_at: datetime | None, domain: str
+) -> None:
+    item = replace(PROMPT, created_at=now, first_attempt_at=first_attempt_at)
+    mail = sent(moving(), item, now)
+    headers = message(mail)
+    assert headers["From"].addresses[0].addr_spec == f"noreply@{domain}"
+    assert headers["From"].addresses[0].display_name == (
+        "市立図書館" if domain == "city.example" else "とどく市立図書館"
+    )
+    assert mail.sender == f"{ITEM.token}@bounce.{domain}"
+    assert headers["Message-ID"] == f"<{ITEM.token}@bounce.{domain}>"
+    text = body(mail)
+    assert f"noreply@{domain}" in text
+
+
+@pytest.mark.parametrize("language", ["ja", "en", "ja-easy"])
+def test_the_announcement_names_both_senders_and_the_day(language: str) -> None:
+    item = replace(PROMPT, kind=Kind.SENDER_MIGRATION, reason="sender-change 2026-12-01", language=language)
+    mail = sent(moving(), item)
+    assert message(mail)["From"].addresses[0].addr_spec == "noreply@library.example"
+    for said in ("noreply@library.example", "noreply@city.example", day(date(2026, 12, 1), language)):
+        assert said in body(mail)
+
+
+def test_an_announcement_of_a_change_that_was_called_off_is_not_sent() -> None:
+    item = replace(PROMPT, kind=Kind.SENDER_MIGRATION, reason="sender-change 2026-12-24")
+    with pytest.raises(BadInput, match="2026-12-24"):
+        moving().compose(item, NOW)
+
+
+# -- by patron, by library, by provider ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("library", "patron", "shown"),
+    [
+        ("full", "", "吾輩は猫であるI am a Cat"),
+        ("full", "short", "吾輩は猫であるI a…"),
+        ("full", "none", ""),
+        ("none", "", ""),
+        ("none", "full", ""),
+        ("short", "", "吾輩は猫であるI a…"),
+    ],
+)
+def test_titles_by_library_and_patron(library: str, patron: str, shown: str) -> None:
+    config = CONFIG.replace("library:\n", f"library:\n  title_policy: {library}\n")
+    settings = parse(config, base=Path("/"), env={})
+    made = Composer(Rulebook.of(settings), KEYS, Providers.load(), Renderer())
+    line = replace(H1, title="吾輩は猫であるI am a Cat")
+    mail = sent(made, replace(ITEM, holds=(line,), title_policy=patron))
+    assert ("吾輩" in body(mail)) == bool(shown)
+    assert shown in body(mail)
+    assert "吾輩" not in mail.subject
+    assert "吾輩".encode() not in mail.data.partition(b"\r\n\r\n")[0]
+
+
+def test_the_librarys_own_names_of_its_pages_and_card() -> None:
+    config = CONFIG.replace(
+        "library:\n",
+        "library:\n  wording: {account_menu: 利用状況照会, address_menu: 個人情報変更, card_name: 利用者カード}\n",
+    )
+    settings = parse(config, base=Path("/"), env={})
+    text = body(sent(Composer(Rulebook.of(settings), KEYS, Providers.load(), Renderer()), ITEM))
+    for said in ("「利用状況照会」", "「個人情報変更」", "利用者カードをお持ちください"):
+        assert said in text
+    for not_said in ("利用照会", "Eメールアドレスの変更", "貸出券"):
+        assert not_said not in text
+
+
+def test_each_option_of_a_provider() -> None:
+    made = composer(
+        "providers: [{domain: example.jp, charset: iso-2022-jp, links: false, quoting: quoted, line_width: 24}]"
+    )
+    item = replace(ITEM, address="a..b@example.jp", holds=(replace(H1, title="とても長い書名～" * 3),))
+    mail = sent(made, item)
+    headers = message(mail)
+    assert headers.get_content_charset() == "iso-2022-jp"
+    assert headers["Content-Transfer-Encoding"] == "7bit"
+    text = body(mail)
+    assert "とても長い書名〜とても" in text.replace("\n", "")  # the wave dash that the charset has
+    assert "http" not in text
+    assert mail.recipient == '"a..b"@example.jp'
+    assert b'To: "a..b"@example.jp' in mail.data
+    assert max(columns(line) for line in text.splitlines() if not line.startswith("----")) <= 24
+    plain = sent(composer("providers: [{domain: example.jp, quoting: as_is}]"), item)
+    assert message(plain).get_content_charset() == "utf-8"
+    assert (plain.recipient, "http" in body(plain)) == ("a..b@example.jp", True)
+    assert max(columns(line) for line in body(plain).splitlines()) > 24
+
+
+def test_a_name_that_the_charset_lacks_falls_back_to_utf_8() -> None:
+    made = composer("providers: [{domain: example.jp, charset: iso-2022-jp}]")
+    mail = sent(made, replace(ITEM, patron_name="髙﨑 花子"))
+    assert message(mail).get_content_charset() == "utf-8"
+    assert "髙﨑 様" in body(mail)
 
 
 def test_with_several_holds_the_earliest_stands_at_the_top_and_others_beside_them(plain: Composer) -> None:

@@ -15,7 +15,11 @@ ACCOUNTS = {"bounces": "bouncepw", "patron": "patronpw", "mailer": "mailerpw"}
 
 
 class Dovecot:
-    """Ports: `imap_port` (plain), `imaps_port`, `lmtp_port`, `sasl_port`; `cert` is what clients trust."""
+    """Ports: `imap_port` (plain), `imaps_port`, `lmtp_port`, `sasl_port`; `cert` is what clients trust.
+
+    For XOAUTH2 it asks `http://127.0.0.1:oauth_port/tokeninfo?access_token=…`, where a test that uses it
+    listens: 200 with `{"login": name}` for a good token.
+    """
 
     accounts = ACCOUNTS
 
@@ -30,6 +34,7 @@ class Dovecot:
         self.cert = certificate.authority
         self.imap_port, self.imaps_port = free_port(), free_port()
         self.lmtp_port, self.sasl_port = free_port(), free_port()
+        self.oauth_port = free_port()
         self._workplace = Workplace("dovecot")
         self._process: subprocess.Popen[bytes] | None = None
         self.mail = self._workplace.directory("mail", "mail", "mail")
@@ -45,8 +50,9 @@ class Dovecot:
             "IMAPS": self.imaps_port,
             "LMTP": self.lmtp_port,
             "SASL": self.sasl_port,
+            "OAUTH": self.oauth_port,
         }
-        for name in ("dovecot.conf", "return-path", "junkers"):
+        for name in ("dovecot.conf", "return-path", "junkers", "oauth2"):
             self._workplace.write(f"etc/{name}", render(f"dovecot/{name}", values))
         lines = [f"{name}:{password}\n" for name, password in ACCOUNTS.items()]
         self._workplace.write("etc/accounts", "".join(lines))

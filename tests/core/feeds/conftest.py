@@ -13,8 +13,8 @@ from holds_core.config import parse
 from holds_core.feeds.mapping import Kind
 from holds_core.feeds.snapshot import SnapshotIntake
 from holds_core.feeds.snapshot_report import SnapshotReport
+from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.models import deliveries, holds
-from holds_core.ledger.registry import EventRules
 from holds_core.ledger.session import Ledger
 from holds_core.settings import Settings
 from tests.core.ledger.conftest import TOKYO

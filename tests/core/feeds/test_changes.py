@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holds_core import events as ev
-from holds_core.feeds import snapshot as module
+from holds_core.feeds import applying, comparing
 from holds_core.feeds.changes import (
     Change,
     Counts,
@@ -165,8 +165,8 @@ def listed(found: dict[int, Hold]) -> str:
 async def test_the_ledger_follows_any_two_snapshots(
     nightly: Nightly, monkeypatch: pytest.MonkeyPatch, one: dict[int, Hold], two: dict[int, Hold], pages: int
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", pages)
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(comparing, "PAGE", pages)
+    monkeypatch.setattr(applying, "CHUNK", 2)
     await clear(nightly.ledger)
     await nightly.ok(listed(one))
     report = await nightly(listed(two))

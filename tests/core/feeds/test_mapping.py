@@ -103,8 +103,8 @@ def test_dates(cell: str, day: str | None) -> None:
         (("H1", "P1", "ready", "来週"), "7行目 4列目「期限」: 「来週」は日付として読めません"),
         (("H1", "", "ready", ""), "7行目 2列目「利用者番号」: 値がありません。"),
         (("", "P1", "ready", ""), "7行目 1列目「予約番号」: 値がありません。"),
-        (("H1", "P1", "ready"), "7行目: 列が3個あります (見出しは4個)。"),
-        (("H1", *["x"] * 9999), "7行目: 列が10,000個あります (見出しは4個)。"),
+        (("H1", "P1", "ready"), "7行目 4列目「期限」: 列が3個あります (見出しは4個)。"),
+        (("H1", *["x"] * 9999), "7行目 5列目: 列が10,000個あります (見出しは4個)。"),
         (("H" * 201, "P1", "ready", ""), "7行目 1列目「予約番号」: 番号は印刷できる文字200字までです。"),
     ],
     ids=["state", "date", "no-date", "patron", "key", "few", "10000-columns", "long-key"],
@@ -161,3 +161,10 @@ def test_a_word_of_two_states_is_an_error_of_the_settings() -> None:
 
     with pytest.raises(ConfigError, match=r"feeds\.snapshots\[0\]\.holds\.states\.ready"):
         snapshot("feeds: {snapshots: [{name: n, holds: {states: {placed: [確保], ready: [確保]}}}]}")
+
+
+@pytest.mark.parametrize(("cell", "meant"), [("非表示", "none"), ("short", "short"), ("", "")])
+def test_a_column_says_how_much_of_a_title_a_patrons_mail_shows(cell: str, meant: str) -> None:
+    heading = "利用者番号,氏名,メール1,メール2,連絡,延滞,title_policy"
+    said = fields(patron("1", "", "", "", "", "", cell, heading=heading))
+    assert said["title_policy"] == meant

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 import sqlalchemy as sa
 
-from holds_core.feeds import snapshot as module
+from holds_core.feeds import applying, comparing
 from holds_core.feeds.wire import parse
 from holds_core.ledger import registry, snapshots
 from holds_core.ledger.models import (
@@ -266,8 +266,8 @@ class Stopped(Exception):
 async def test_a_run_that_is_interrupted_goes_on_and_repeats_nothing(
     nightly: Nightly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 7)
-    monkeypatch.setattr(module, "PAGE", 10)
+    monkeypatch.setattr(applying, "CHUNK", 7)
+    monkeypatch.setattr(comparing, "PAGE", 10)
     nightly.use("feeds: {snapshots: [{name: nightly, guard: {changed: 100%}}]}")
     await nightly.ok(people(50))
     await nightly.ok(shelf(50))
@@ -296,7 +296,7 @@ async def test_a_run_that_is_interrupted_goes_on_and_repeats_nothing(
 async def test_after_an_interruption_a_newer_file_may_come_first(
     nightly: Nightly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 1)
+    monkeypatch.setattr(applying, "CHUNK", 1)
     await nightly.ok(shelf(3))
 
     def stop(applied: int) -> None:
@@ -316,7 +316,7 @@ async def test_after_an_interruption_a_newer_file_may_come_first(
 
 
 async def test_an_interrupted_baseline_stays_one(nightly: Nightly, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_OF_FIRSTS", 2)
+    monkeypatch.setattr(applying, "CHUNK_OF_FIRSTS", 2)
     await nightly.ok(people(5))
 
     def stop(applied: int) -> None:
@@ -353,7 +353,7 @@ async def test_a_dry_run_keeps_nothing_and_tells_what_would_be(nightly: Nightly)
 async def test_too_many_prompt_notices_wait_for_a_person_across_chunks(
     nightly: Nightly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(applying, "CHUNK", 4)
     nightly.use("feeds: {max_prompt_per_run: 5, snapshots: [{name: nightly, guard: {changed: 100%}}]}")
     await nightly.ok(people(12))
     report = await nightly.ok(people(12, "ezweb.ne.jp"))
@@ -399,9 +399,9 @@ async def test_bad_rows_are_named_and_good_ones_count(nightly: Nightly) -> None:
     assert [(fault.line, fault.column) for fault in report.tally.faults.kept] == [
         (3, 3),
         (4, 5),
-        (5, 0),
-        (7, 0),
-        (9, 0),
+        (5, 8),
+        (7, 1),
+        (9, 1),
     ]
     assert await nightly.states() == {
         "H1": "ready",
@@ -414,7 +414,7 @@ async def test_bad_rows_are_named_and_good_ones_count(nightly: Nightly) -> None:
     }
     text = "\n".join(report.lines())
     assert "3行目 3列目「state」" in text
-    assert "line 7: the same id as line 6 with other values; neither is used" in text
+    assert "line 7, column 1: the same id as line 6 with other values; neither is used" in text
 
 
 async def test_where_a_row_could_be_anybodys_nothing_is_taken_for_gone(nightly: Nightly) -> None:

@@ -1,13 +1,14 @@
 """A feed of events at a time that the test moves, into the `ledger` of `tests/conftest.py`."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from holds_core.feeds.intake import EventIntake, ImportReport, Parsed
 from holds_core.feeds.wire import parse
-from holds_core.ledger.registry import EventRules
+from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.session import Ledger
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -17,7 +18,7 @@ NOON = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)  # 12:00 in Tokyo, a Tuesday
 class Feed:
     """Hands events in at a time that the test moves."""
 
-    def __init__(self, ledger: Ledger, max_prompt: int = 200) -> None:
+    def __init__(self, ledger: Ledger, max_prompt: int = 200, **rules_: Any) -> None:
         self.ledger = ledger
         self.now = NOON
         self.serial = 0
@@ -27,7 +28,9 @@ class Feed:
             quiet_from=time(21),
             quiet_to=time(8),
             default_branch="main",
+            **rules_,
         )
+        self.rules = rules
         self.intake = EventIntake(ledger, rules, lambda: self.now, max_prompt)
 
     async def __call__(self, type_: str, **fields: object) -> ImportReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -332,3 +332,45 @@ async def test_hand_over_is_not_delivery(ledger: Ledger, feed: Feed) -> None:
     await hand_over(ledger)
     row = await delivery(ledger)
     assert (row.state, row.finding) == ("handed_over", "waiting")
+
+
+async def test_prompt_mail_that_was_delayed_into_the_night_waits_for_the_morning(feed: Feed) -> None:
+    await feed.ok("patron", patron_id="P1", email="a@example.jp")
+    await feed.ok("patron.email_changed", patron_id="P1", email="b@example.jp")
+    await ready(feed, 2)
+    await batch(feed.ledger)
+    night = NOON + timedelta(hours=14)  # 2:00 in Tokyo
+    morning = NOON + timedelta(hours=20)
+
+    async def claimed(now: datetime, quiet_until: datetime | None) -> list[str]:
+        async with feed.ledger.write() as connection:
+            items = await sending.claim(
+                connection, "one", now, now + LEASE, 9, KEYS.make, quiet_until=quiet_until
+            )
+        return sorted(item.patron_id for item in items)
+
+    assert await claimed(night, morning) == ["P2"]
+    assert await claimed(morning - timedelta(minutes=1), None) == []
+    assert await claimed(morning, None) == ["P1"]
+
+
+async def test_holds_of_one_mail_keep_the_days_that_it_promised_each(feed: Feed) -> None:
+    await ready(feed)
+    await feed.ok("hold.shelved", hold_id="H2", patron_id="P1", title="坊っちゃん")
+    await batch(feed.ledger)
+    [item] = await claim(feed.ledger)
+    early, late = date(2026, 12, 1), date(2026, 12, 3)
+    promised = (("H1", early), ("H2", late))
+    await record(feed.ledger, [start(item, deadline=early)])
+    done = finish(item, Result.HANDED_OVER, deadline=early, promised=promised)
+    await record(feed.ledger, finishes=[done])
+    found = {row.hold_id: row.deadline for row in await rows(feed.ledger, holds)}
+    assert found == {"H1": early, "H2": late}
+
+
+async def test_how_much_of_a_title_a_patron_wants_to_be_shown(feed: Feed) -> None:
+    await ready(feed)
+    await feed.ok("patron", patron_id="P1", title_policy="none")
+    await batch(feed.ledger)
+    [item] = await claim(feed.ledger)
+    assert item.title_policy == "none"

@@ -9,7 +9,7 @@ from holds_core.ledger import slots
 from holds_core.ledger.models import batches, deliveries
 from holds_core.ledger.session import Ledger
 from tests.core.ledger.conftest import NOON, Feed
-from tests.core.ledger.helpers import batch, ready, rows
+from tests.core.ledger.helpers import batch, hand_over, ready, rows
 
 
 async def test_concurrent_callers_run_a_slot_once(ledger: Ledger, ledger_url: str, feed: Feed) -> None:
@@ -67,3 +67,32 @@ async def test_what_is_known_and_recent(ledger: Ledger) -> None:
         ("s2", NOON + timedelta(hours=2), "run"),
         ("s1", NOON + timedelta(hours=1), "run"),
     ]
+
+
+async def test_a_batch_is_finished_when_its_last_mail_has_left(ledger: Ledger, feed: Feed) -> None:
+    for number in range(1, 4):
+        await ready(feed, number)
+    await batch(ledger, "朝")
+    await batch(ledger, "空")
+
+    async def finish(minutes: float) -> list[str]:
+        async with ledger.write() as connection:
+            return sorted(await slots.finish(connection, NOON + timedelta(minutes=minutes)))
+
+    assert await finish(0.5) == [], "the empty one may still get its first mail"
+    assert await finish(2) == ["空"], "the other one waits"
+    await hand_over(ledger, NOON + timedelta(minutes=3))
+    assert await finish(3.5) == []
+    assert await finish(4) == ["朝"]
+    assert await finish(5) == []
+    async with ledger.read() as connection:
+        assert not await slots.unfinished(connection, NOON + timedelta(minutes=5))
+        found = {item.slot: item.finished_at for item in await slots.recent(connection)}
+    assert found == {"朝": NOON + timedelta(minutes=3), "空": NOON}
+
+
+async def test_a_slot_that_was_passed_over_is_never_finished(ledger: Ledger) -> None:
+    async with ledger.write() as connection:
+        await slots.run(connection, "昨日", NOON, NOON, "missed")
+        assert not await slots.unfinished(connection, NOON)
+        assert await slots.finish(connection, NOON + timedelta(hours=1)) == []

@@ -130,6 +130,7 @@ async def life(ledger: Ledger, feed: Feed) -> None:
     await feed.ok("patron", patron_id="P-TARO", emails=[FAMILY], name="図書 太郎", guardian_id="P-HANA")
     await feed.ok("hold.shelved", hold_id="H-HANA", patron_id="P-HANA", title=TITLE)
     await feed.ok("hold.shelved", hold_id="H-TARO", patron_id="P-TARO", title="太郎の本")
+    await feed.ok("hold.requested", hold_id="H-SPOILT", patron_id="P-HANA", title=TITLE, availability="汚損")
     for row in await rows(ledger, deliveries):
         await deliver(ledger, row["delivery_id"], DSN_TEXT if row["address"] == HANA else "250 ok")
     async with ledger.write() as connection:

@@ -1,7 +1,10 @@
 """Who gets in, what a form needs, and what leaves with every page."""
 
 import re
+import shutil
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from holds_core.ledger import accounts
 from holds_core.ledger.models import audit, sessions
 from tests.mailer.desk.conftest import Staff, browser
-from tests.mailer.desk.library import Library
+from tests.mailer.desk.library import CONFIG, Library
 
 PAGES = ("/", "/patrons", "/patrons/1000208", "/report", "/report.csv", "/print", "/unsynced", "/stop")
 
@@ -179,7 +182,7 @@ async def test_staff_stop_all_mail_and_an_admin_lets_it_go_on(
     stopped = await kato.post("/stop", why="本文に誤り")
     assert "メールの送信を止めています" in stopped.text
     assert "本文に誤り" in stopped.text
-    assert await library.services.sender._may_send() is False
+    assert not await library.services.sender._may_send()
     assert (await kato.post("/resume")).status_code == 403
     await admin.get("/")
     assert "メールの送信を止めています" not in (await admin.post("/resume")).text
@@ -196,3 +199,87 @@ async def test_english_is_a_press_away_and_stays(kato: Staff) -> None:
     assert '<html lang="en">' in page.text
     assert "Undelivered mail" in page.text
     assert "Today" in (await kato.get("/")).text
+
+
+# -- a reverse proxy that logs people in -------------------------------------------------------------
+
+PROXY, HEADER = "10.1.2.3", "X-Remote-User"
+
+
+@pytest.fixture
+async def proxied(eight_days: Path, tmp_path: Path) -> AsyncIterator[Library]:
+    """The library behind a proxy at PROXY."""
+    shutil.copytree(eight_days, tmp_path, dirs_exist_ok=True)
+    config = f"{CONFIG}desk: {{proxy: {{trusted: [10.1.2.0/29], header: {HEADER}}}}}\n"
+    library = Library(tmp_path, config)
+    yield library
+    await library.services.close()
+
+
+async def test_whom_the_proxy_has_logged_in_is_in(proxied: Library) -> None:
+    async with browser(proxied, PROXY) as client:
+        client.headers[HEADER] = "Kato"
+        staff = Staff(client)
+        page = await staff.get("/")
+        assert page.status_code == 200
+        assert "加藤 由美" in page.text
+        assert "ログアウト" not in page.text
+        # one session for the whole visit, and forms work
+        stopped = await staff.post("/stop", why="試し")
+        assert "メールの送信を止めています" in stopped.text
+        assert len(await proxied.rows(sessions)) == 1
+        assert (await staff.get("/login")).headers["location"] == "/desk/"
+
+
+async def test_a_change_of_person_at_the_proxy_is_a_change_of_session(proxied: Library) -> None:
+    async with browser(proxied, PROXY) as client:
+        client.headers[HEADER] = "admin"
+        assert (await client.get("/desk/system/audit")).status_code == 200
+        client.headers[HEADER] = "kato"
+        assert (await client.get("/desk/system/audit")).status_code == 403
+        assert "加藤 由美" in (await client.get("/desk/")).text
+
+
+@pytest.mark.parametrize("address", ["10.1.2.8", "192.0.2.10", "127.0.0.1", "2001:db8::1"])
+async def test_the_header_is_refused_from_any_other_address(proxied: Library, address: str) -> None:
+    async with browser(proxied, address) as client:
+        client.headers.update({HEADER: "admin", "X-Forwarded-For": PROXY})
+        for path in ("/", "/system", "/patrons/1000208"):
+            answer = await client.get(f"/desk{path}")
+            assert answer.status_code == 403
+            assert "許可されていません" in answer.text
+        assert await proxied.rows(sessions) == []
+
+
+async def test_a_header_given_twice_is_refused(proxied: Library) -> None:
+    async with browser(proxied, PROXY) as client:
+        answer = await client.get("/desk/", headers=[(HEADER, "kato"), (HEADER, "admin")])
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("login", ["stranger", "../admin", "x" * 500])
+async def test_the_proxy_makes_nobody_an_account(proxied: Library, login: str) -> None:
+    async with browser(proxied, PROXY) as client:
+        answer = await client.get("/desk/", headers={HEADER: login})
+        assert answer.status_code == 403
+        assert "登録されていません" in answer.text
+
+
+async def test_a_disabled_account_is_out_behind_the_proxy_too(proxied: Library) -> None:
+    async with browser(proxied, PROXY) as client:
+        client.headers[HEADER] = "kato"
+        assert (await client.get("/desk/")).status_code == 200
+        async with proxied.ledger.write() as connection:
+            await accounts.disable(connection, "kato", proxied.clock.now())
+        assert (await client.get("/desk/")).status_code == 403
+
+
+async def test_without_a_proxy_the_header_says_nothing(visitor: Staff) -> None:
+    visitor.client.headers[HEADER] = "admin"
+    assert (await visitor.get("/")).status_code == 303
+
+
+async def test_a_form_behind_the_proxy_needs_its_token(proxied: Library) -> None:
+    async with browser(proxied, PROXY) as client:
+        client.headers[HEADER] = "kato"
+        assert (await client.post("/desk/stop", data={"why": "x"})).status_code == 403

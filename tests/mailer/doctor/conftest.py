@@ -16,7 +16,7 @@ import yaml
 from holds_core.config import parse
 from holds_core.ledger.session import Ledger
 from holds_core.settings.secrets import read_secrets
-from mailer.app.doctor import Check, Site, examine
+from mailer.app.doctor import Check, Probe, Site, examine
 from mailer.app.doctor.names import Names
 from tests.servers.dns import DnsServer, Records, txt
 from tests.servers.ports import HOST
@@ -53,6 +53,7 @@ class Bench:
     def __init__(self, folder: Path, dns: DnsServer) -> None:
         self.folder, self.dns = folder, dns
         self.now = NOW
+        self.synchronised: bool | None = None
         keys = folder / "token.keys"
         keys.write_text("k" * 64)
         keys.chmod(0o600)
@@ -84,6 +85,7 @@ class Bench:
         outgoing: str | None = RELAY,
         selector: str = "s1",
         resolver: str | None = None,
+        probe: Probe | None = None,
         **given: Any,
     ) -> Check:
         """The outcome of one check."""
@@ -100,6 +102,8 @@ class Bench:
             now=self.now,
             outgoing=(ipaddress.ip_address(outgoing),) if outgoing else (),
             selector=selector,
+            probe=probe,
+            synchronised=self.synchronised,
         )
         try:
             (found,) = [check async for check in examine(site, [name])]

@@ -157,3 +157,27 @@ def test_files_belong_to_their_owner(bench: Bench) -> None:
         asyncio.run(make())
     finally:
         os.umask(umask)
+
+
+def test_a_probe_is_sent_only_if_asked_for_and_json_stays_json(
+    app: typer.Typer, bench: Bench, relay: PostfixRelay
+) -> None:
+    sender = {"address": "yoyaku@library.example.jp", "return_path_domain": "lmtp.library.example"}
+    write(
+        bench,
+        relay={"host": "127.0.0.1", "port": relay.port, "tls": "none"},
+        sender=sender,
+        intake={"lmtp": {"listen": f"127.0.0.1:{relay.our_lmtp_port}"}},
+    )
+    only = ("--json", "--language", "en", "--only", "return_path_probe")
+    [found] = json.loads(doctor(app, bench, *only).stdout)
+    assert (found["status"], found["message"]) == ("not_checked", "Not tried.")
+    [found] = json.loads(doctor(app, bench, "--probe", "--probe-wait", "30", *only).stdout)
+    assert found["status"] == "ok", found
+
+
+def test_a_probe_without_a_relay_is_not_the_return_paths_fault(app: typer.Typer, bench: Bench) -> None:
+    write(bench)
+    result = doctor(app, bench, "--probe", "--json", "--only", "return_path_probe")
+    assert json.loads(result.stdout)[0]["status"] == "not_checked"
+    assert result.exit_code == 0

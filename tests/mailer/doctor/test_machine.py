@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from holds_core.breaker import Limit, Window
+from holds_core.ledger import breaker
 from holds_core.ledger.models import events
 from holds_core.ledger.session import Ledger
 from holds_core.ledger.sql import put_flag
+from mailer.app.doctor import here
 from mailer.sender import PAUSED
 from tests.mailer.doctor.conftest import NOW, Bench
 from tests.servers.ports import HOST, free_port
@@ -156,6 +159,38 @@ async def test_the_stop_button_is_a_warning(bench: Bench) -> None:
         assert "resume" in found.todo.en
 
 
+async def test_an_open_breaker_is_a_failure(bench: Bench) -> None:
+    window = Window(Limit())
+    for _ in range(5):
+        window.note(NOW, ours=True)
+    async with bench.ledger() as ledger:
+        assert (await bench.check("sending")).status == "ok"
+        async with ledger.write() as connection:
+            await breaker.open_(connection, Limit(), NOW, window, "authfailure", "550 5.7.1")
+        found = await bench.check("sending")
+        assert found.status == "failed"
+        assert "550 5.7.1" in found.message.ja
+        assert "todoku resume" in found.todo.ja
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0o600, "ok"), (0o644, "warning")])
+async def test_keys_and_passwords_of_all_kinds_are_closed_to_others(
+    bench: Bench, mode: int, status: str
+) -> None:
+    for name in ("dkim.pem", "alerts.password"):
+        file = bench.folder / name
+        file.write_text("secret")
+        file.chmod(mode)
+    sender = {"address": "yoyaku@library.example.jp", "return_path_domain": "bounce.library.example.jp"}
+    found = await bench.check(
+        "files",
+        sender=sender | {"dkim": {"keys": [{"selector": "s1", "key_file": "dkim.pem"}]}},
+        alerts={"relay": {"host": HOST, "username": "x", "password_file": "alerts.password"}},
+    )
+    assert found.status == status
+    assert ("dkim.pem" in found.message.en) == ("alerts.password" in found.message.en) == (mode == 0o644)
+
+
 async def test_feeds_that_fell_silent(bench: Bench) -> None:
     async with bench.ledger() as ledger:
         assert (await bench.check("feeds")).status == "warning"
@@ -165,3 +200,35 @@ async def test_feeds_that_fell_silent(bench: Bench) -> None:
         assert (await bench.check("feeds")).status == "ok"
         bench.now = NOW + timedelta(days=4)
         assert (await bench.check("feeds")).status == "warning"
+
+
+async def test_a_feed_that_is_late_by_its_own_measure_is_named(bench: Bench) -> None:
+    feeds = {
+        "snapshots": [{"name": "nightly", "folder": "in", "late_after": "36h", "holds": {"files": "h*.csv"}}]
+    }
+    (bench.folder / "in").mkdir()
+    row = {"event_id": "e1", "type": "patron", "at": NOW, "received_at": NOW, "feed": "test"}
+    async with bench.ledger() as ledger:
+        for hours, status in ((35, "ok"), (37, "warning")):
+            at = (NOW - timedelta(hours=hours)).isoformat()
+            async with ledger.write() as connection:
+                await put_flag(connection, "feed:nightly", {"as_of": at, "run_at": at}, NOW)
+                if status == "ok":
+                    await connection.execute(
+                        events.insert().values(row | {"payload": {}, "outcome": "applied"})
+                    )
+            found = await bench.check("feeds", feeds=feeds)
+            assert found.status == status
+            assert ("nightly" in found.message.ja) == (status == "warning")
+
+
+@pytest.mark.parametrize(("synchronised", "status"), [(True, "ok"), (None, "ok"), (False, "warning")])
+async def test_a_clock_that_nothing_keeps_right(bench: Bench, synchronised: bool | None, status: str) -> None:
+    bench.synchronised = synchronised
+    found = await bench.check("clock")
+    assert found.status == status
+    assert ("NTP" in found.todo.ja) == (status == "warning")
+
+
+def test_the_kernel_can_be_asked_whether_its_clock_is_kept_right() -> None:
+    assert isinstance(here.synchronised(), bool)

@@ -266,7 +266,13 @@ async def test_description(staff: httpx.AsyncClient) -> None:
     response = await staff.get("/api/v1/openapi.json", headers={"Authorization": ""})
     described = response.json()
     assert described["openapi"].startswith("3.")
-    assert set(described["paths"]) == {"/events", "/report", "/explain/{name}"}
+    assert set(described["paths"]) == {
+        "/events",
+        "/report",
+        "/decisions",
+        "/provisional",
+        "/explain/{name}",
+    }
     assert described["servers"] == [{"url": "/api/v1"}]
     for path in described["paths"].values():
         for operation in path.values():

@@ -1,6 +1,7 @@
 """The confirmation page: only a person's button counts, and it tells nobody anything."""
 
 import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from holds_core.ledger.models import addresses, deliveries, evidence
+from holds_core.ledger.models import addresses, cases, deliveries, evidence
 from holds_core.tokens import Purpose, TokenKeys
 from mailer.app.services import Services
 from mailer.app.web.app import patron_app
@@ -43,6 +44,58 @@ async def test_looking_confirms_nothing(services: Services, patron: httpx.AsyncC
         assert response.status_code == 200
         assert ('<form method="post"' in response.text) == (method == "GET")
     assert await signs(services) == []
+
+
+AUTOMATIC: list[dict[str, str]] = [
+    {"Sec-Purpose": "prefetch"},
+    {"Purpose": "prefetch"},
+    {"X-Moz": "prefetch"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"User-Agent": "Mozilla/5.0 (compatible; MailScanner/1.0)"},
+]
+
+
+@pytest.mark.parametrize("headers", AUTOMATIC)
+@pytest.mark.parametrize("purpose", [Purpose.CONFIRM, Purpose.NOT_ME])
+async def test_programs_that_fetch_and_press_confirm_nothing(
+    services: Services, patron: httpx.AsyncClient, headers: dict[str, str], purpose: Purpose
+) -> None:
+    registration, _ = await notify(services)
+    path = link(services, registration, purpose)
+    for method in ("GET", "POST"):
+        response = await patron.request(method, path, headers=headers)
+        assert response.status_code == 200
+        assert '<form method="post"' in response.text
+    assert await signs(services) == []
+    assert (await patron.post(path)).status_code == 200  # the person, afterwards
+    assert len(await signs(services)) == 1
+
+
+async def test_rates_count_whom_a_trusted_proxy_speaks_for(
+    make_services: MakeServices, empty_ledger: Path, tmp_path: Path
+) -> None:
+    """The test itself is the proxy: it comes from this machine, and names another proxy of the library's."""
+    shutil.copy(empty_ledger, tmp_path / "todoku.db")
+    old = "confirm: {"
+    services = make_services(old, old + "trusted_proxies: [192.0.2.0/28], ")
+    async with (
+        serving(WebServer(patron_app(services), "127.0.0.1", 0)) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        for _ in range(int(MISSES.burst)):
+            guess = {"X-Forwarded-For": "198.51.100.7, 192.0.2.3"}
+            assert (await client.get("/c/guess", headers=guess)).status_code == 404
+        assert (await client.get("/c/guess", headers=guess)).status_code == 429
+        neighbour = {"X-Forwarded-For": "198.51.100.8, 192.0.2.3"}
+        assert (await client.get("/c/guess", headers=neighbour)).status_code == 404
+
+
+async def test_not_me_opens_a_case(services: Services, patron: httpx.AsyncClient) -> None:
+    registration, _ = await notify(services)
+    await patron.post(link(services, registration, Purpose.NOT_ME))
+    async with services.ledger.read() as connection:
+        [row] = (await connection.execute(sa.select(cases).where(cases.c.state == "open"))).all()
+    assert (row.patron_id, "not_me" in row.reasons) == ("p-1", True)
 
 
 async def test_button_confirms_once(services: Services, patron: httpx.AsyncClient) -> None:
@@ -179,6 +232,22 @@ async def test_headers(services: Services, patron: httpx.AsyncClient) -> None:
         assert "set-cookie" not in response.headers
         assert "server" not in response.headers
         assert not re.search(r"<script|style=|https?://(?!library\.example\.jp/)", response.text)
+
+
+async def test_how_to_let_mail_in_is_told_for_every_service(
+    services: Services, patron: httpx.AsyncClient
+) -> None:
+    """For all of them: the reader's own would tell whose mailbox it is."""
+    _, hold = await notify(services)
+    path = link(services, hold)
+    for response in (await patron.get(path), await patron.post(path)):
+        assert response.text.count("<summary>") == len(services.guide.entries)
+        assert '<p class="sender">yoyaku@library.example.jp</p>' in response.text
+        assert "受信許可リストに yoyaku@library.example.jp を追加" in response.text
+    english = await patron.get(path + "?lang=en")
+    assert "So that our e-mail always arrives" in english.text
+    not_me = await patron.get(link(services, hold, Purpose.NOT_ME))
+    assert "<summary>" not in not_me.text
 
 
 async def test_robots_and_style(patron: httpx.AsyncClient) -> None:

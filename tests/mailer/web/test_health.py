@@ -8,7 +8,10 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from holds_core.alerts import Known, Trouble
+from holds_core.breaker import Limit, Window
 from holds_core.evidence import Sign
+from holds_core.ledger import breaker, troubles
 from holds_core.ledger.models import batches, deliveries, inbound
 from holds_core.ledger.observations import Observation, observe
 from holds_core.ledger.sql import put_flag
@@ -61,6 +64,11 @@ async def test_paused_and_off(services: Services, make_services: MakeServices) -
     assert response.json()["sending"] == "paused"
     assert "佐藤" not in response.text
     assert "hanako" not in response.text
+    async with services.ledger.write() as connection:
+        await put_flag(connection, PAUSED, None, NOON)
+        await breaker.open_(connection, Limit(), NOON, Window(Limit()), "authfailure", "550")
+    response = await get(services, "/healthz")
+    assert (response.status_code, response.json()["sending"]) == (200, "breaker")
     off = make_services('mode: "on"', 'mode: "off"')
     assert (await get(off, "/healthz")).json()["sending"] == "off"
 
@@ -120,6 +128,14 @@ async def test_metrics(services: Services, clock: HandClock) -> None:
     await fill(services, clock)
     services.sender.state.sent, services.sender.state.refused = 7, 2
     services.sender.state.relay_up = False
+    services.sender.state.ended["docomo.ne.jp", "handed_over", ""] = 5
+    # two patrons' own domains are one line
+    services.sender.state.ended["own-domain.example", "refused", "us"] = 2
+    services.sender.state.ended["another.example", "refused", "us"] = 1
+    async with services.ledger.write() as connection:
+        await connection.execute(sa.update(batches).values(finished_at=NOON + timedelta(seconds=90)))
+        await connection.execute(sa.update(inbound).where(inbound.c.state == "used").values(kind="hard"))
+        await troubles.keep(connection, [Known(Trouble.RELAY_DOWN, "", NOON, {}, NOON)])
     found = await samples(services, sender=3)
     expected = {
         ("todoku_notices", "hold_ready", "handed_over"): 1,
@@ -143,6 +159,18 @@ async def test_metrics(services: Services, clock: HandClock) -> None:
         ("todoku_relay_up",): 0,
         ("todoku_ready",): 1,
         ("todoku_sending_stopped",): 0,
+        ("todoku_attempts_total", "", "NTT docomo", "handed_over"): 5,
+        ("todoku_attempts_total", "us", "other", "refused"): 3,
+        ("todoku_inbound", "hard", "used"): 1,
+        ("todoku_inbound", "", "quarantined"): 2,
+        ("todoku_trouble", "relay_down"): 1,
+        ("todoku_trouble", "disk_low"): 0,
+        ("todoku_breaker_open",): 0,
+        ("todoku_batch_duration_seconds_bucket", "60.0"): 0,
+        ("todoku_batch_duration_seconds_bucket", "120.0"): 1,
+        ("todoku_batch_duration_seconds_bucket", "+Inf"): 1,
+        ("todoku_batch_duration_seconds_count",): 1,
+        ("todoku_batch_duration_seconds_sum",): 90,
     }
     assert {name: found.get(name) for name in expected} == expected
     assert ("process_resident_memory_bytes",) in found

@@ -1,10 +1,13 @@
 """Rates, addresses and tokens as values."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
-from mailer.app.web.security import BearerTokens, Rate, RateLimit, client_of
+from mailer.app.web.security import BearerTokens, Rate, RateLimit, client_of, is_automatic
 
 RATE = Rate(burst=3, per_second=0.5)
 
@@ -73,6 +76,50 @@ def test_client(peer: str | None, forwarded: list[str], expected: str) -> None:
     headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
     scope = {"type": "http", "client": (peer, 1) if peer else None, "headers": headers}
     assert client_of(scope) == expected
+
+
+PROXIES = (ip_network("192.0.2.0/28"), ip_network("2001:db8:ffff::/48"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("192.0.2.1", ["203.0.113.9"], "203.0.113.9"),
+        ("2001:db8:ffff::1", ["203.0.113.9"], "203.0.113.9"),
+        # two of our own in a row, and what the client invented before them
+        ("192.0.2.1", ["198.51.100.1, 203.0.113.9, 192.0.2.2"], "203.0.113.9"),
+        ("192.0.2.1", ["198.51.100.1, 203.0.113.9", "127.0.0.1"], "203.0.113.9"),
+        # not of the range: no word of it is believed
+        ("192.0.2.99", ["203.0.113.9"], "192.0.2.99"),
+        ("192.0.2.1", [], "192.0.2.1"),
+    ],
+)
+def test_client_behind_the_librarys_proxies(peer: str, forwarded: list[str], expected: str) -> None:
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    scope = {"type": "http", "client": (peer, 1), "headers": headers}
+    assert client_of(scope, PROXIES) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "automatic"),
+    [
+        ({}, False),
+        ({"User-Agent": "DoCoMo/2.0 P03B(c500;TB;W24H16)"}, False),
+        ({"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)"}, False),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, True),
+        ({"Sec-Purpose": "prefetch;prerender"}, True),
+        ({"Purpose": "prefetch"}, True),
+        ({"X-Purpose": "preview"}, True),
+        ({"X-Moz": "prefetch"}, True),
+        ({"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}, True),
+        ({"User-Agent": "BarracudaCentral LinkScanner"}, True),
+        ({"User-Agent": "Slackbot-LinkExpanding 1.0"}, True),
+    ],
+)
+def test_programs_that_say_so(headers: dict[str, str], automatic: bool) -> None:
+    assert is_automatic(Headers(headers)) is automatic
 
 
 @given(st.binary(max_size=80))
