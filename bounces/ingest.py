@@ -111,7 +111,7 @@ class Ingest:
         """Reads one stored mail (also one from quarantine, which is a replay) and records what it says."""
         async with self._ledger.read() as connection:
             mail = await inbox.get(connection, inbound_id)
-        report = await self._report(mail)
+        report = await self.report_of(mail)
         try:
             async with self._ledger.write() as connection:
                 verdict = await self._settle(connection, mail, await self._judge(connection, mail, report))
@@ -123,7 +123,8 @@ class Ingest:
         self._tell(mail, verdict)
         return verdict
 
-    async def _report(self, mail: Stored) -> Report:
+    async def report_of(self, mail: Stored) -> Report:
+        """What a stored mail says. Of a big one in a thread: reading it takes longer than a turn of the loop."""
         raw = _as_delivered(mail)
         return await asyncio.to_thread(read, raw) if len(raw) > BIG else read(raw)
 

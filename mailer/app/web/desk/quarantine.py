@@ -90,7 +90,7 @@ class Quarantine(Part):
                 raise BadInput(
                     f"送信番号 {delivery_id} はありません。 There is no mail {delivery_id} of ours."
                 )
-            report = await self._services.ingest._report(mail)
+            report = await self._services.ingest.report_of(mail)
             found = evidence_of(report, Match(delivery_id, By.LIKELY), mail)
             if not found:
                 raise BadInput(
