@@ -98,8 +98,8 @@ def _fresh_mail(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("postfix_pair").clear()
     if "dovecot" in request.fixturenames:
         dovecot: Dovecot = request.getfixturevalue("dovecot")
-        dovecot.empty()
         dovecot.start()
+        dovecot.empty()
 
 
 @pytest.fixture(scope="session")

@@ -196,6 +196,13 @@ def _prepare(engine: sa.Engine, *, readonly: bool, references: bool = True) -> N
             cursor.execute("PRAGMA query_only = ON")
         cursor.close()
 
+    @sa.event.listens_for(engine, "invalidate")
+    def let_go(connection: Any, _record: object, _error: object) -> None:
+        # The pool closes what a cancelled task left. SQLite keeps a closed connection, its transaction and its
+        # lock until the last of its statements is collected (sqlite.org/c3ref/close.html): end it first.
+        with contextlib.suppress(Exception):
+            connection.rollback()
+
     @sa.event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
