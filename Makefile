@@ -37,10 +37,10 @@ bundle: $(VENV)/.dev
 	$(BIN)/python deploy/bundle.py dist/bundle
 
 # Known faults of the locked packages, by pip-audit. It asks an advisory database on the internet and is
-# no part of `make test`: pipx install pip-audit
+# no part of `make test`: pipx install pip-audit. What it cannot look up is a failure (--strict), no silence.
 audit:
 	@command -v pip-audit >/dev/null 2>&1 || { echo "pip-audit is not installed: pipx install pip-audit" >&2; exit 1; }
-	pip-audit --disable-pip --require-hashes -r requirements/run.txt
+	pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt
 
 # The way out, as ratios against rivals in the same run.
 bench: system $(VENV)/.dev

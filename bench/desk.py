@@ -143,6 +143,7 @@ def _patrons(everybody: Sequence[Person], now: datetime) -> Rows:
 def _mail(number: int, person: Person, at: datetime, finding: str) -> dict[sa.Table, dict[str, Any]]:
     """One hold, announced at `at`; the last CASES of them still wait on the shelf."""
     ready = number > NOTICES - CASES
+    ended = {} if ready else {m.hold_steps: _collected(number, at)}
     bounced = finding == "bounced"
     deadline = at.date() + timedelta(days=7) if not ready else at.date() + timedelta(days=number % 7 + 5)
     return {
@@ -219,7 +220,13 @@ def _mail(number: int, person: Person, at: datetime, finding: str) -> dict[sa.Ta
             "source": "clock",
             "fingerprint": f"f{number}",
         },
+        **ended,
     }
+
+
+def _collected(number: int, at: datetime) -> dict[str, Any]:
+    """The patron came for it three days later."""
+    return {"hold_id": f"H{number}", "state": "collected", "at": at + timedelta(days=3), "inferred": False}
 
 
 def _waiting(number: int, person: Person, now: datetime) -> dict[sa.Table, dict[str, Any]]:
@@ -241,8 +248,8 @@ def _waiting(number: int, person: Person, now: datetime) -> dict[sa.Table, dict[
         "created_at": now,
     }
     return {
-        # an ending hold: the batch's mail is not what the list of cases is about
-        m.holds: hold | {"state": "requested", "event_at": now},
+        # not on the shelf yet: the batch's mail is not what the list of cases is about
+        m.holds: hold | {"state": "placed", "event_at": now},
         m.notices: {
             "notice_id": f"W{number}",
             "kind": "hold_placed",

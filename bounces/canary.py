@@ -7,13 +7,13 @@ moves nothing and marks nothing: what a mailbox's owner does to mail is what a f
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from bounces.imap import Connection
+from bounces.imap import Connection, SecretSource
 from bounces.mailbox import tls_context
 
 ANSWER_S = 60.0
@@ -28,23 +28,14 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
-    """What opens the mailbox: a password, or an OAuth 2.0 access token for XOAUTH2."""
-
-    text: str = field(repr=False)
-    is_token: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class CanaryBox:
-    """Where the mailbox is. `secret` is asked at every login, since tokens live for an hour; `junk` None
-    takes the folder that the server marks as such (RFC 6154)."""
+    """Where the mailbox is. `junk` None takes the folder that the server marks as such (RFC 6154)."""
 
     host: str
     port: int
     tls: Literal["none", "implicit"]
     username: str
-    secret: Callable[[], Awaitable[Secret]]
+    secret: SecretSource
     inbox: str = "INBOX"
     junk: str | None = None
     verify: bool = True

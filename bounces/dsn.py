@@ -15,6 +15,8 @@ from bounces.letter import Draft, clean_address, find_address
 MAX_RECIPIENTS: Final = 100
 MAX_STATUS: Final = 96 * 1024
 """Characters of status fields that are read."""
+MAX_FIELD: Final = 4000
+"""Characters of one line, and of one field where it is folded: an address is looked for at each of them."""
 
 _LINE = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,40})[ \t]*:[ \t]*(.*)$")
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
@@ -96,13 +98,14 @@ def _blocks(text: str) -> list[dict[str, str]]:
     blocks: list[dict[str, str]] = [{}]
     last = ""
     for line in text.split("\n"):
+        line = line[:MAX_FIELD]
         block = blocks[-1]
         if not line.strip():
             if _is_recipient(block) or "reporting-mta" in block:
                 blocks.append({})
             last = ""
         elif line[0] in " \t":
-            if last and len(block[last]) < 4000:
+            if last and len(block[last]) < MAX_FIELD:
                 block[last] += " " + line.strip()
         elif match := _LINE.match(line):
             last = match.group(1).lower()
@@ -123,7 +126,7 @@ def _is_recipient(block: dict[str, str]) -> bool:
 
 def _draft(block: dict[str, str]) -> Draft | None:
     final = typed_address(block.get("final-recipient", ""))
-    original = typed_address(block.get("original-recipient", ""))
+    original = typed_address(_from_xtext(block.get("original-recipient", "")))
     address = final or original or typed_address(block.get("x-actual-recipient", ""))
     address = address or _undotted(block.get("final-recipient", ""))
     if not address:
@@ -143,7 +146,28 @@ def _draft(block: dict[str, str]) -> Draft | None:
 
 def typed_address(value: str) -> str:
     """`rfc822; <a@b>` to `a@b` (RFC 3464 section 2.3.2); "" if there is no mail address in it."""
-    return find_address(value.partition(";")[2] or value)
+    return find_address(_embedded(value.partition(";")[2] or value))
+
+
+_EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}", re.IGNORECASE)
+_XTEXT = re.compile(r"\+(2B|3D)")
+
+
+def _embedded(text: str) -> str:
+    """`\\x{592A}` to its character: RFC 6533 section 3 writes an international address so in ASCII."""
+    if "\\x{" not in text:
+        return text
+    return _EMBEDDED.sub(lambda found: _character(int(found.group(1), 16)) or found.group(), text)
+
+
+def _character(code: int) -> str:
+    return chr(code) if code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF else ""
+
+
+def _from_xtext(value: str) -> str:
+    """ORCPT is sent as xtext (RFC 3461 section 4), in which "+" is `+2B`; Sendmail reports it as it came.
+    Only the two that xtext must encode and addresses hold: any other `+XX` may be a person's own."""
+    return _XTEXT.sub(lambda found: chr(int(found.group(1), 16)), value)
 
 
 def _undotted(value: str) -> str:

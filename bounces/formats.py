@@ -218,6 +218,13 @@ FORMATS: Final[tuple[Format, ...]] = (
         (),
         ("original message headers", "original message details", "message hops"),
     ),
+    # Office 365 in Japanese, without its status part
+    Format(
+        "office365-ja",
+        ("へのメッセージを配信できませんでした",),
+        _row(r"^[ \t]*@ ?へのメッセージを配信できませんでした.*$"),
+        whole=True,
+    ),
     # PMDF, iPlanet and Sun Messaging Server
     Format(
         "messagingserver",
@@ -406,17 +413,57 @@ def _expanded(said: str) -> str:
     return clean_address(match.group(1)) if match else ""
 
 
+SUCCEEDED: Final = (
+    # Exchange and others tell of success in the words of a failure's frame; (sentence, RFC 3464's action)
+    ("successfully relayed", "relayed"),
+    ("successfully delivered", "delivered"),
+    ("delivered successfully", "delivered"),
+    ("正常に配信され", "delivered"),
+    ("正常に中継され", "relayed"),
+)
+_FAILED: Final = (
+    "fail",
+    "could not",
+    "couldn't",
+    "unable",
+    "undeliver",
+    "error",
+    "n't been",
+    "not deliver",
+    "できません",
+)
+"""Words of a failure beside a success: then the report is of both, and its sentences tell nothing of one."""
+
+
+def _action(fmt: Format, lower: str) -> str:
+    """What a report in words says of its recipients, as RFC 3464 calls it."""
+    if any(words in lower for words in STILL_TRYING):
+        return "delayed"
+    if any(words in lower for words in _FAILED):
+        return fmt.action
+    return next((action for words, action in SUCCEEDED if words in lower), fmt.action)
+
+
+_RUN_ON = re.compile(r"^[^\x00-\x7f]+(?=[\x21-\x7e]+@)")
+"""Japanese puts no blank in front of an address: `宛先：taro@…`. What is not ASCII belongs to the sentence."""
+
+
+def spoken_address(text: str) -> str:
+    """An address out of running text."""
+    return clean_address(_RUN_ON.sub("", text))
+
+
 def extract(fmt: Format, notice: str, lower: str) -> list[Draft]:
     """The recipients that the format's rows find, each with what was said of it."""
     begin = min((i for i in (lower.find(s) for s in fmt.start) if i >= 0), default=0)
     end = min((i for i in (lower.find(s, begin) for s in fmt.stop) if i >= 0), default=len(notice))
     rows: dict[str, int] = {}
     for match in fmt.rows.finditer(notice, begin, end):
-        rows.setdefault(clean_address(match.group("a")), match.end() if fmt.before else match.start())
+        rows.setdefault(spoken_address(match.group("a")), match.end() if fmt.before else match.start())
         if len(rows) == MAX_ROWS:
             break
     edges = [begin, *rows.values()] if fmt.before else [*rows.values(), len(notice)]
-    action = "delayed" if any(words in lower for words in STILL_TRYING) else fmt.action
+    action = _action(fmt, lower)
     drafts = []
     for address, start, stop in zip(rows, edges, edges[1:], strict=False):
         said = notice[:MAX_SAID] if fmt.whole else notice[start : min(stop, start + MAX_SAID)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Final
 
 from bounces.formats import ALONE_OR_COLON, MAX_ROWS, MAX_SAID, TRANSCRIPT, Format, extract
@@ -157,7 +158,16 @@ def is_server(letter: Letter) -> bool:
         return True
     if "x-failed-recipients" in headers or headers.get("return-path").strip() == "<>":
         return True
-    return bool(_BOUNCE_SUBJECT.search(letter.subject)) and not is_reply(letter)
+    if is_reply(letter) or "list-unsubscribe" in headers or _PASSED_ON.search(letter.body_text[:MAX_WORDS]):
+        return False  # a shop's parcel, or a person who passes a bounce on
+    return bool(_BOUNCE_SUBJECT.search(letter.subject))
+
+
+_PASSED_ON = re.compile(
+    r"^(?:-{3,} ?(?:Forwarded message|転送メッセージ|転送されたメッセージ) ?-{3,}|Begin forwarded message:)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What Gmail, Thunderbird and Apple's mail put above what a person forwards."""
 
 
 def is_machine(letter: Letter) -> bool:
@@ -166,8 +176,8 @@ def is_machine(letter: Letter) -> bool:
 
 
 def is_reply(letter: Letter) -> bool:
-    """A reply or forward by its subject."""
-    return bool(_REPLY_PREFIX.match(letter.subject))
+    """A reply or forward by its subject; some phones write `Ｒｅ：` in full width."""
+    return bool(_REPLY_PREFIX.match(unicodedata.normalize("NFKC", letter.subject[:20])))
 
 
 def is_forward(letter: Letter) -> bool:

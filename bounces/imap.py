@@ -12,7 +12,8 @@ import asyncio
 import base64
 import re
 import ssl
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import aioimaplib
@@ -29,6 +30,18 @@ class Broken(Exception):  # noqa: N818
 
 class LoginRefused(Broken):
     """User name or password are wrong, the account is closed, or it may not log in without TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What opens a mailbox: a password, or an OAuth 2.0 access token for XOAUTH2."""
+
+    text: str = field(repr=False)
+    is_token: bool = False
+
+
+SecretSource = Callable[[], Awaitable[Secret]]
+"""Asked at every login, since tokens live for an hour. Raises OSError and ValueError."""
 
 
 def mailbox_name(name: str) -> str:

@@ -43,6 +43,11 @@ _SIGNS = {
 }
 
 
+_FEEDBACK = {"not-spam": Sign.SEEN}
+"""Feedback types that are no complaint (RFC 6430: the reader took it out of the junk folder)."""
+_FOR_IT = frozenset({"auth-failure", "virus"})
+"""Those that speak of our server and not of the patron (RFC 6591; RFC 5965 section 7.3)."""
+
 _CONFIRMATION = "confirmation"
 """The kind of an empty mail that confirms, beside the reader's kinds."""
 
@@ -68,6 +73,10 @@ class Ingest:
         self._confirm_addresses = tuple(confirm_addresses)
         self._new = asyncio.Event()
         self._new.set()  # what an earlier process stored and did not read
+
+    def reload(self, keys: TokenKeys, confirm_addresses: Sequence[str]) -> None:
+        """Takes others for the mail that is read from now on."""
+        self._keys, self._confirm_addresses = keys, tuple(confirm_addresses)
 
     async def store(self, mail: Inbound) -> None:
         """Commits the bytes. A mail handed in twice is kept once. Raises if it could not be kept."""
@@ -247,6 +256,8 @@ def _unusable(report: Report) -> Why | None:
         return Why.FORWARDED
     if report.kind is MailKind.NONE:
         return Why.UNREADABLE if report.detector == "unreadable" else Why.NOTHING
+    if report.kind is MailKind.FEEDBACK and any(item.text in _FOR_IT for item in report.recipients):
+        return Why.FOR_IT
     return None
 
 
@@ -266,7 +277,9 @@ def evidence_of(report: Report, match: Match, mail: Stored) -> list[Observation]
 
 
 def _sign(report: Report, recipient: Recipient) -> Sign | None:
-    if report.kind in (MailKind.FEEDBACK, MailKind.AUTO_REPLY, MailKind.HUMAN_REPLY):
+    if report.kind is MailKind.FEEDBACK:
+        return _FEEDBACK.get(recipient.text, Sign.COMPLAINT)
+    if report.kind in (MailKind.AUTO_REPLY, MailKind.HUMAN_REPLY):
         return _SIGNS[report.kind]
     if recipient.kind is MailKind.DELIVERED:
         return {

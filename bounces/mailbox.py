@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import structlog
 
-from bounces.imap import Broken, Connection, LoginRefused, mailbox_name
+from bounces.imap import Broken, Connection, LoginRefused, Secret, SecretSource, mailbox_name
 from bounces.intake import MAX_SIZE, Inbound, Store, cut_note, delivery_headers
 from holds_core.errors import BadInput
 
@@ -34,21 +34,22 @@ FAILURES_IN_A_ROW = 5  # so many mails not stored one after the other: it is the
 
 @dataclass(frozen=True, slots=True)
 class ImapOptions:
-    """Where the mailbox is. `ca_file` replaces the system's authorities; `verify` off takes any
-    certificate. `poll` is the longest time between two looks, also where IDLE works; `max_size` is in
+    """Where the mailbox is. `secret`, where given, is asked at every login and wins over `password`.
+    `ca_file` replaces the system's authorities; `verify` off takes any certificate. `poll` is the longest time between two looks, also where IDLE works; `max_size` is in
     octets, of a longer mail the head is read. BadInput if it cannot work."""
 
     host: str
     port: int
     tls: Literal["none", "implicit"]
     username: str
-    password: str = field(repr=False)
+    password: str = field(default="", repr=False)
     folder: str = "INBOX"
     done_folder: str = "Todoku"
     verify: bool = True
     ca_file: Path | None = None
     poll: timedelta = timedelta(minutes=2)
     max_size: int = MAX_SIZE
+    secret: SecretSource | None = None
 
     def __post_init__(self) -> None:
         if mailbox_name(self.folder) == mailbox_name(self.done_folder):
@@ -62,12 +63,13 @@ class ImapOptions:
 class Pacing:
     """Waiting times in seconds. After a lost connection from `first`, doubled up to `longest`, of which a
     random half is taken off; after a refused login `refused`, since providers lock accounts that try
-    again and again; for a mail that could not be stored from `mail_first` to `mail_longest`; `answer` is
+    again and again, but `refused_token` for a token, which another program may have renewed since; for a mail that could not be stored from `mail_first` to `mail_longest`; `answer` is
     how long the server may be silent when asked."""
 
     first: float = 1.0
     longest: float = 300.0
     refused: float = 1800.0
+    refused_token: float = 300.0
     mail_first: float = 5.0
     mail_longest: float = 900.0
     answer: float = 60.0
@@ -127,6 +129,7 @@ class _Memory:
 
     validity: int = 0
     stored: set[int] = field(default_factory=set)  # but not yet moved
+    moved: set[int] = field(default_factory=set)  # as the server says; those still there prove it wrong
     suspects: set[int] = field(default_factory=set)  # the connection broke while they were fetched
     aside: dict[int, _Aside] = field(default_factory=dict)
 
@@ -134,12 +137,14 @@ class _Memory:
         """Forgets mails that are no longer in the folder."""
         there = set(uids)
         self.stored &= there
+        self.moved &= there
         self.suspects &= there
         self.aside = {uid: aside for uid, aside in self.aside.items() if uid in there}
 
     def due(self, uids: list[int], now: float) -> list[int]:
         """The mails to read now: new ones first, then suspects, then those aside whose time has come."""
-        new = [uid for uid in uids if uid not in self.stored and uid not in self.aside]
+        known = self.stored | self.moved | self.aside.keys()
+        new = [uid for uid in uids if uid not in known]
         new.sort(key=lambda uid: uid in self.suspects)
         return new + [uid for uid, aside in self.aside.items() if aside.due <= now]
 
@@ -174,6 +179,7 @@ class MailboxReader:
         self._not_stored = 0  # mails in a row
         self._held_until = 0.0  # loop time; the store is not asked before
         self._folder_trouble = ""
+        self._by_token = False  # the last login
 
     async def run(self) -> None:
         """Never returns. Whatever the server does ends in `MailboxState` and another try."""
@@ -183,12 +189,13 @@ class MailboxReader:
             try:
                 await self._session()
             except LoginRefused as error:
-                delay = self._pacing.refused
+                delay = self._pacing.refused_token if self._by_token else self._pacing.refused
                 self._show(status=MailboxStatus.REFUSED, last_error=str(error))
-            except (Broken, OSError) as error:  # OSError: the file of authorities cannot be read
+            except (Broken, OSError, ValueError) as error:  # beside Broken: authorities, secret unreadable
                 delay = self._backoff(self._broken, self._pacing.first, self._pacing.longest)
                 self._broken += 1
-                self._show(status=MailboxStatus.BROKEN, last_error=str(error))
+                said = str(error) or type(error).__name__
+                self._show(status=MailboxStatus.BROKEN, last_error=said)
             log.warning("mailbox_left", error=self._state.last_error, retry_in=round(delay, 1))
             await asyncio.sleep(delay)
 
@@ -196,9 +203,11 @@ class MailboxReader:
         options = self._options
         self._show(status=MailboxStatus.CONNECTING)
         context = tls_context(options.tls, verify=options.verify, ca_file=options.ca_file)
+        secret = await options.secret() if options.secret is not None else Secret(options.password)
+        self._by_token = secret.is_token
         connection = Connection(options.host, options.port, context, self._pacing.answer)
         try:
-            await connection.open(options.username, options.password)
+            await connection.open(options.username, secret.text, token=secret.is_token)
             validity = await connection.select(options.folder)
             if validity != self._memory.validity or not validity:
                 self._memory = _Memory(validity)  # every UID has a new meaning (RFC 3501 section 2.3.1.1)
@@ -228,7 +237,9 @@ class MailboxReader:
                 if self._is_held():
                     break
         reasons = (aside.why for aside in self._memory.aside.values())
-        self._show(status=MailboxStatus.LISTENING, last_error=self._folder_trouble or next(reasons, ""))
+        lie = "the server says that mails are moved, and still shows them" if self._memory.moved else ""
+        trouble = self._folder_trouble or lie or next(reasons, "")
+        self._show(status=MailboxStatus.LISTENING, last_error=trouble)
 
     async def _read(self, connection: Connection, uids: list[int]) -> None:
         sizes = await connection.sizes(sorted(uids))
@@ -309,6 +320,7 @@ class MailboxReader:
         self._folder_trouble = trouble
         if not trouble:
             self._memory.stored.difference_update(uids)
+            self._memory.moved.update(uids)
             log.info("mails_moved", count=len(uids))
 
     def _hold(self) -> None:

@@ -35,9 +35,11 @@ from bounces.replies import (
     complaint,
     human_reply,
     is_bulk,
+    is_challenge,
     is_vacation,
     own_words,
     receipt,
+    rejection,
     sender_draft,
 )
 from bounces.sns import read_event
@@ -194,6 +196,8 @@ def examine(raw: bytes) -> Report:
         return _from_event(letter, *event)
     if (finding := complaint(letter)) is not None:
         return _no_bounce(letter, MailKind.FEEDBACK, finding, Reason.FEEDBACK)
+    if (finding := rejection(letter)) is not None:
+        return _bounce(letter, finding, {})
     if (found := receipt(letter)) is not None:
         finding, message_id = found
         report = _no_bounce(letter, MailKind.DELIVERED, finding, Reason.DELIVERED)
@@ -201,9 +205,10 @@ def examine(raw: bytes) -> Report:
     machine = is_machine(letter)
     if not machine and is_forward(letter):
         return _report(letter, MailKind.NONE, "forwarded", forwarded=True)
-    if (bounce := _find_bounce(letter, machine)) is not None:
+    challenge = is_challenge(letter)
+    if not challenge and (bounce := _find_bounce(letter, machine)) is not None:
         return bounce
-    if auto_reply(letter):
+    if challenge or auto_reply(letter):
         finding = Finding("rfc3834", sender_draft(letter))
         return _no_bounce(letter, MailKind.AUTO_REPLY, finding, Reason.VACATION)
     if says_bounce(letter) and (finding := fallback(raw)) is not None:

@@ -10,6 +10,8 @@ from bounces.heuristics import is_reply
 from bounces.letter import Draft, Finding, Letter, find_address, find_addresses
 
 MAX_FIELD: Final = 200
+MAX_CHALLENGE: Final = 4096
+MAX_SAID: Final = 1000
 
 _FIELD = re.compile(r"^([A-Za-z][A-Za-z0-9-]{1,40})[ \t]*:[ \t]*(.*)$", re.MULTILINE)
 
@@ -55,6 +57,19 @@ def receipt(letter: Letter) -> tuple[Finding, str] | None:
     return Finding("rfc8098", drafts), fields.get("original-message-id", "")
 
 
+def rejection(letter: Letter) -> Finding | None:
+    """A refusal that looks like a read receipt: RFC 5429 section 2.2.1 lets a Sieve script refuse by a
+    disposition notification that says `deleted`. Dovecot's and Cyrus's words tell it from a "not read"."""
+    found = receipt(letter)
+    if found is None or "automatically rejected" not in letter.lower_notice:
+        return None
+    drafts = found[0].drafts
+    if not drafts or drafts[0].action != "deleted":
+        return None
+    refused = Draft(drafts[0].address, drafts[0].original, action="failed", text=letter.notice[:MAX_SAID])
+    return Finding("sieve-reject", [refused])
+
+
 _AUTO_HEADERS: Final = (
     "x-autoreply",
     "x-autorespond",
@@ -86,10 +101,40 @@ def is_vacation(letter: Letter) -> bool:
 def auto_reply(letter: Letter) -> bool:
     """An automatic answer that is no bounce (RFC 3834); asked after the bounce formats, because servers
     mark their reports as auto-replied too."""
-    submitted = letter.headers.get("auto-submitted").partition("(")[0].strip().lower()
+    headers = letter.headers
+    submitted = headers.get("auto-submitted").partition("(")[0].strip().lower()
     if submitted.startswith("auto-replied") or is_vacation(letter):
         return True
-    return submitted.startswith("auto-generated") and is_reply(letter)
+    if submitted.startswith("auto-generated") and is_reply(letter):
+        return True
+    if "list-id" in headers or not ("in-reply-to" in headers or is_reply(letter)):
+        return False
+    # vacation programs that mark nothing still follow RFC 3834 section 3.3, or BSD vacation's habit
+    return headers.get("return-path").strip() == "<>" or headers.get("precedence").strip().lower() in (
+        "bulk",
+        "junk",
+    )
+
+
+_CHALLENGE = re.compile(
+    r"to release your (?:message|mail|e-?mail) for delivery|"  # TMDA
+    r"is being held because the address|"
+    r"to have it delivered to my inbox|"  # Spam Arrest
+    r"using boxbe to|"  # Boxbe
+    r"confirm that you (?:are a real|are not a) |"
+    r"(?:click|reply|respond|visit)[^.]{0,80} to (?:verify|prove|confirm) (?:that )?you(?:r|'re| are)\b[^.]{0,60}"
+    r"(?:sender|human|person|address|mail)",
+    re.IGNORECASE,
+)
+"""What filters say that let nobody in before he has pressed a link; each borrows sentences from bounces."""
+
+
+def is_challenge(letter: Letter) -> bool:
+    """A filter of the recipient's asks the sender to prove himself, so the mail waits. No server's report:
+    those have a delivery-status part. It is an automatic answer, which nobody of ours will ever press."""
+    return (
+        not letter.statuses and _CHALLENGE.search(" ".join(letter.notice[:MAX_CHALLENGE].split())) is not None
+    )
 
 
 def is_bulk(letter: Letter) -> bool:

@@ -62,7 +62,9 @@ def as_csv(lines: Sequence[Undelivered], zone: ZoneInfo) -> bytes:
 
 def harmless(cell: str) -> str:
     """A cell that a spreadsheet shows and does not run (OWASP, CSV injection)."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
+    # blanks before a formula are dropped by some spreadsheets when they open a CSV file
+    begins = cell.startswith(_FORMULA) or cell.lstrip(" \u3000").startswith(_FORMULA)
+    return "'" + cell if begins else cell
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

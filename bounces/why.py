@@ -17,6 +17,7 @@ class Why(StrEnum):
     FORWARDED = "forwarded"  # a bounce that a person passed on: anyone may have written it
     NOTHING = "nothing"  # the reader found no report and no answer in it
     UNREADABLE = "unreadable"  # the reader itself failed on it
+    FOR_IT = "for_it"  # a provider's feedback on our own authentication or a virus, no patron's complaint
     UNTIED = "untied"  # no token, ENVID or Message-ID of ours (RFC 3464 section 4: anyone can write a bounce)
     LIKELY = "likely"  # the same, but a mail of ours went to that recipient shortly before
     UNKNOWN_WRITER = (
@@ -43,6 +44,10 @@ _TEXT: Final[dict[Why, tuple[str, str]]] = {
     Why.UNREADABLE: (
         "プログラムの不具合のため、読み取れませんでした。",
         "It could not be read because of a fault in this program.",
+    ),
+    Why.FOR_IT: (
+        "受信側から送信元認証の失敗またはウイルスの報告が届いたため、システム担当者の確認が必要です。",
+        "A provider reports failed authentication or a virus in our mail, which IT should look at.",
     ),
     Why.UNTIED: (
         "どのお知らせに対するものか、手がかりがありません。",

@@ -14,11 +14,26 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
-from holds_core.calendar import Calendar, DateRange
+from holds_core.calendar import LAST_YEAR, Calendar, DateRange
 from holds_core.errors import BadInput
 
 MAX_DAYS = 366
 """The longest period a rule may give; more is a slip in the configuration."""
+
+
+SHELF_YEARS = (2000, LAST_YEAR)
+"""Years in which a hold may wait on a shelf. Another one is a slip in somebody's data, and no calendar or mail
+could do anything sensible with it."""
+
+
+def shelf_day(day: date) -> date | None:
+    """A day of the hold shelf as another system gave it; None for the last date of all, which some systems
+    write for "not set". Raises BadInput for one that cannot be meant."""
+    if day == date.max:
+        return None
+    if not SHELF_YEARS[0] <= day.year <= SHELF_YEARS[1]:
+        raise BadInput(f"a day on the hold shelf lies in the years {SHELF_YEARS[0]} to {SHELF_YEARS[1]}")
+    return day
 
 
 class Count(StrEnum):

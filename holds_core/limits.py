@@ -1,7 +1,7 @@
 """What a patron may ask for: the checks of a request and of a cancellation, and the order of a set's volumes.
 
-In go a library's rules, one request and the patron's situation; out come refusals, each a code with a
-sentence for the patron, or none. Pure. Who decides is not known here: under `authority: todoku` a refusal
+In go a library's rules, one request and the patron's situation; out come refusals (`holds_core.refusals`), or
+none. Pure. Who decides is not known here: under `authority: todoku` a refusal
 is one, under `ils` it is a warning that names its rule. The same checks serve the moment of asking and the
 reception run; only what is counted differs (`COUNTED_WHEN_ASKED`, `COUNTED_AT_RECEPTION`).
 """
@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from holds_core.errors import BadInput
 from holds_core.holds import Hold
+from holds_core.refusals import Limit, Refusal, RefusalCode
 
 COUNTED_WHEN_ASKED = frozenset({Hold.REQUESTED, Hold.PLACED, Hold.CANCEL_REQUESTED, Hold.READY})
 """Holds that count towards a limit when a new one is asked for, at the web or at the desk alike. A
@@ -23,6 +24,8 @@ cancellation that was only asked for frees nothing yet."""
 COUNTED_AT_RECEPTION = COUNTED_WHEN_ASKED - {Hold.REQUESTED}
 """The same at the reception run: only what was accepted, or twelve waiting requests would refuse each other.
 The run takes requests in their order and counts those it has just placed."""
+
+_C = RefusalCode
 
 MAX_CARD_NUMBER = 64  # longer input is no card number, and is not given to a library's own pattern
 
@@ -80,170 +83,6 @@ class VolumeOrder(StrEnum):
     TOGETHER = "together"  # all wait for all (Fuchu, if asked at the desk)
 
 
-class RefusalCode(StrEnum):
-    """Why a request or a cancellation is refused; the words are in `WORDS`."""
-
-    CARD_NUMBER = "card_number"
-    EMAIL_REQUIRED = "email_required"
-    OVERDUE = "overdue"
-    NOT_ON_LOAN = "not_on_loan"
-    NEWEST_ISSUE = "newest_issue"
-    IN_LIBRARY = "in_library"
-    MISSING = "missing"
-    SOILED = "soiled"
-    DAMAGED = "damaged"
-    VOLUME_ORDER = "volume_order"
-    LIMIT = "limit"
-    ALREADY_SHELVED = "already_shelved"
-    ALREADY_ASKED = "already_asked"
-    ALREADY_ENDED = "already_ended"
-    OTHER = "other"
-
-    @classmethod
-    def of(cls, reason: str) -> RefusalCode:
-        """The code of a feed's own reason; OTHER for one that is not ours."""
-        try:
-            return cls(reason.strip().lower())
-        except ValueError:
-            return cls.OTHER
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A refusal in words: the rule's name for staff, the sentence for the patron."""
-
-    rule_ja: str
-    rule_en: str
-    ja: str
-    en: str
-
-
-_C = RefusalCode
-_NOT_ACCEPTED = "ご予約をお受けできませんでした。"
-
-WORDS: dict[RefusalCode, Words] = {
-    _C.CARD_NUMBER: Words(
-        "利用者番号の形式",
-        "card number",
-        "利用者番号をご確認のうえ、利用者カードに記載の番号を半角数字でご入力ください。",
-        "Please check your card number and enter it as it is printed on your card.",
-    ),
-    _C.EMAIL_REQUIRED: Words(
-        "メールアドレス必須",
-        "e-mail address required",
-        "インターネットからのご予約・お取消しには、メールアドレスのご登録が必要です。",
-        "To place or cancel holds online, please register an e-mail address first.",
-    ),
-    _C.OVERDUE: Words(
-        "延滞資料あり",
-        "overdue items",
-        f"返却期限を過ぎた資料があるため、{_NOT_ACCEPTED}ご返却のあと、あらためてお申し込みください。",
-        "We could not accept your hold because you have overdue items. Please return them and ask again.",
-    ),
-    _C.NOT_ON_LOAN: Words(
-        "貸出中の資料のみ",
-        "items on loan only",
-        "貸出中でない資料は、インターネットではご予約いただけません。図書館の窓口へお越しください。",
-        "Items that are not on loan cannot be put on hold online. Please come to the library for them.",
-    ),
-    _C.NEWEST_ISSUE: Words(
-        "雑誌最新号",
-        "newest issue of a magazine",
-        f"雑誌の最新号は予約の対象外のため、{_NOT_ACCEPTED}",
-        "The newest issue of a magazine cannot be put on hold.",
-    ),
-    _C.IN_LIBRARY: Words(
-        "館内閲覧のみの資料",
-        "for use in the library only",
-        f"館内でのみご覧いただける資料のため、{_NOT_ACCEPTED}",
-        "This item is for use in the library only and cannot be put on hold.",
-    ),
-    _C.MISSING: Words(
-        "所在不明の資料",
-        "item missing",
-        f"資料の所在を確認できないため、{_NOT_ACCEPTED}",
-        "We could not accept your hold because the item cannot be found at present.",
-    ),
-    _C.SOILED: Words(
-        "汚損した資料",
-        "item soiled",
-        f"資料が汚れており貸出しができないため、{_NOT_ACCEPTED}",
-        "We could not accept your hold because the item is soiled and cannot be lent.",
-    ),
-    _C.DAMAGED: Words(
-        "破損した資料",
-        "item damaged",
-        f"資料が傷んでおり貸出しができないため、{_NOT_ACCEPTED}",
-        "We could not accept your hold because the item is damaged and cannot be lent.",
-    ),
-    _C.VOLUME_ORDER: Words(
-        "巻順の指定は窓口のみ",
-        "volumes in order at the desk only",
-        "巻の順番のご指定は、インターネットでは承っておりません。ご希望の場合は窓口でお申し込みください。",
-        "Volumes of a set cannot be reserved in order online. Please ask for that at the desk.",
-    ),
-    _C.LIMIT: Words(
-        "予約点数の上限",
-        "limit of holds",
-        f"ご予約いただける点数(窓口でのお申し込みを含みます)の上限を超えるため、{_NOT_ACCEPTED}",
-        "We could not accept your hold because you have reached the limit, counting holds made at the desk.",
-    ),
-    _C.ALREADY_SHELVED: Words(
-        "取置き済みの取消し",
-        "already on the hold shelf",
-        "ご予約の資料はすでに受取館にご用意しております。お取消しは、お手数ですが受取館へ直接ご連絡ください。",
-        "Your item is already waiting at the pickup branch. To cancel, please contact the branch directly.",
-    ),
-    _C.ALREADY_ASKED: Words(
-        "取消申請済み",
-        "cancellation already asked for",
-        "このご予約のお取消しは、すでに承っております。",
-        "We have already received your cancellation of this hold.",
-    ),
-    _C.ALREADY_ENDED: Words(
-        "終了した予約",
-        "hold already ended",
-        "このご予約はすでに終了しているため、お取消しの手続きはできませんでした。",
-        "This hold has already ended, so there is nothing to cancel.",
-    ),
-    _C.OTHER: Words(
-        "その他",
-        "other reason",
-        "お申し込みをお受けできませんでした。くわしくは図書館へお問い合わせください。",
-        "We could not accept your request. Please ask the library for details.",
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """At most `at_most` holds of these materials together; no materials: of all.
-
-    `name_ja` and `name_en` go into the patron's sentence: 本 / books, 合計 / items in all.
-    """
-
-    at_most: int
-    materials: frozenset[str] = frozenset()
-    name_ja: str = "合計"
-    name_en: str = "items in all"
-    unit_ja: str = "点"
-
-    def __post_init__(self) -> None:
-        if self.at_most < 0:
-            raise BadInput(f"limit {self.name_en}: {self.at_most} is negative")
-
-    def covers(self, material: str) -> bool:
-        return not self.materials or material in self.materials
-
-    def sentence(self, language: str) -> str:
-        """For the patron, with the number."""
-        if language == "ja":
-            number = f"{self.name_ja}{self.at_most}{self.unit_ja}まで(窓口でのお申し込みを含みます)"
-            return f"ご予約いただけるのは{number}です。これを超えるため、{_NOT_ACCEPTED}"
-        most = f"{self.at_most} {self.name_en} on hold, counting holds made at the desk"
-        return f"You may have up to {most}, so we could not accept this one."
-
-
 @dataclass(frozen=True, slots=True)
 class LimitRules:
     """A library's rules. Each set of `Via` says where the rule binds. Raises BadInput for a card pattern
@@ -299,20 +138,6 @@ class Situation:
     has_email: bool
     overdue: bool = False
     held: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One reason why not. `limit` is set for LIMIT alone; a feed that refuses does not say which."""
-
-    code: RefusalCode
-    limit: Limit | None = None
-
-    def sentence(self, language: str) -> str:
-        """What the patron reads: Japanese for "ja", English for any other language."""
-        if self.limit:
-            return self.limit.sentence(language)
-        return WORDS[self.code].ja if language == "ja" else WORDS[self.code].en
 
 
 def check_request(rules: LimitRules, request: Request, situation: Situation) -> tuple[Refusal, ...]:

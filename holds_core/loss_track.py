@@ -117,6 +117,11 @@ class LossTrack:
     def mails_before(self, day: int) -> int:
         return sum(n for d, (_, n) in self._days.items() if d < day)
 
+    @property
+    def may_tell(self) -> bool:
+        """Whether it has shown mail enough for a change to be told of it at all."""
+        return self.regime_from is not None or self.mails > FIRST_SETTLED
+
     def settle(self, day: int) -> None:
         """Promises that days before `day` are final until `clear`: the filter need not see them again."""
         self._base = (day - 1, self.belief(day - 1))

@@ -432,17 +432,33 @@ def clean_text(text: str, limit: int = 300) -> str:
     return (text[:end].rstrip() + "…")[:limit]
 
 
+_ORGANISATION = re.compile(
+    "株式会社|有限会社|合同会社|法人|学校|学園|大学|高校|幼稚園|保育|こども園|図書館|図書室|公民館|病院|医院|役所|役場"
+    "|協会|組合|委員会|の会|事務所|商店|センター|クラブ|サークル|文庫|NPO|PTA"
+)
+_COMMA = re.compile("[,，]")
+_DOT = re.compile("[・･]")
+_EASTERN = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff々]"
+)
+"""Kana, Chinese characters, Hangul: who writes a name so puts the family first."""
+
+
 def family_name(name: str) -> str:
     """The family name where it can be told, else the whole name; for 「佐藤 様」.
 
-    Japanese names come family first with a space between; "Sato, Hanako" says it by the comma. Names
-    in Latin letters without one, and foreign names with a middle dot, are left whole: guessing is rude.
+    Japanese names come family first with a space between; "Sato, Hanako" says it by the comma, "Hanako SATO" by
+    its capitals. All others are left whole, since guessing is rude: names in Latin letters, foreign names
+    with a middle dot, organisations.
     """
     name = clean_text(name)
-    head, comma, _ = name.partition(",")
-    if comma and head.strip():
-        return head.strip()
+    comma = _COMMA.search(name)
+    if comma and (head := name[: comma.start()].strip()):
+        return head
     words = name.split()
-    if len(words) > 1 and not name.isascii() and "・" not in name:
+    if len(words) < 2 or _DOT.search(name) or _ORGANISATION.search(name):
+        return name
+    if _EASTERN.search(words[0]):
         return words[0]
-    return name
+    capitals = [word for word in words if word.isupper() and len(word) > 1 and word.isalpha()]
+    return capitals[0] if len(capitals) == 1 else name

@@ -16,6 +16,9 @@ from typing import Any
 
 from holds_core.errors import BadInput
 
+FEW_PATRONS = 10
+"""A mail domain that fewer patrons use may be a family's or a small office's: its name says who is meant."""
+
 
 class ProviderKind(StrEnum):
     """What sort of mailbox it is."""
@@ -142,6 +145,16 @@ class Providers:
             # too few patrons share such a domain to trouble its server
             return Provider(domain, ProviderKind.OWN, domain, per_minute=0)
         return row if row.name != EACH else replace(row, name=domain)
+
+    def public_name(self, domain: str) -> str:
+        """What logs may call a domain without pointing at anybody: itself if the table lists it, the company's
+        name if it lies below one of theirs, "" for all others, a single school's or office's among them.
+        """
+        domain = normal_domain(domain)
+        if domain in self._exact or domain in self._suffixes:
+            return domain
+        row = self._find(domain)
+        return "" if row is None or row.name == EACH else row.name
 
     def _find(self, domain: str) -> Provider | None:
         if found := self._exact.get(domain):

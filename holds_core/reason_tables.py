@@ -201,6 +201,15 @@ IUA: Final[dict[str, str]] = {
     "10": "filtered",
 }
 
+_YAHOO: Final[Rules] = (
+    # Yahoo and Yahoo! JAPAN answer alike. "delivery error: dd" comes after the data, and still means the account
+    ("badreputation", ("[tss0", "temporarily deferred due to")),
+    ("blocked", ("[bl2", "[ipts0")),
+    ("policyviolation", ("message not accepted for policy reasons",)),
+    ("suspend", ("delivery error: dd * disabled",)),
+    ("userunknown", ("delivery error: dd",)),
+)
+
 PROVIDERS: Final[dict[str, Rules]] = {
     # Words that mean something else, or something narrower, at one provider; by its hosts' names.
     "docomo.ne.jp": (
@@ -263,13 +272,8 @@ PROVIDERS: Final[dict[str, Rules]] = {
         ("userunknown", ("requested action not taken: mailbox unavailable",)),
         ("blocked", ("part of their network is on our block list", "banned sending ip")),
     ),
-    "yahoodns.net": (
-        ("badreputation", ("[tss0", "temporarily deferred due to")),
-        ("blocked", ("[bl2", "[ipts0")),
-        ("policyviolation", ("message not accepted for policy reasons",)),
-        ("userunknown", ("delivery error: dd",)),
-        ("suspend", ("delivery error: dd * disabled",)),
-    ),
+    "yahoodns.net": _YAHOO,
+    "yahoo.co.jp": _YAHOO,
 }
 
 WORDS: Final[Rules] = (
@@ -556,6 +560,14 @@ WORDS: Final[Rules] = (
             "メールボックスが一杯",
             "メールボックスがいっぱい",
             "容量を超え",
+            "容量が超過",
+            "容量超過",
+            "容量制限を超",
+            "容量がいっぱい",
+            "容量が一杯",
+            "空き容量がありません",
+            "空き容量が不足",
+            "ボックスが満杯",
         ),
     ),
     (
@@ -570,6 +582,10 @@ WORDS: Final[Rules] = (
         "emailtoolarge",
         (
             "maximum email size",
+            "サイズが大きすぎ",
+            "サイズの上限を超",
+            "サイズ制限を超",
+            "サイズが制限を超",
             "message too big",
             "message too large",
             "message is too large",
@@ -611,6 +627,9 @@ WORDS: Final[Rules] = (
         "suspend",
         (
             "currently suspended",
+            "利用停止",
+            "利用を停止",
+            "解約され",
             "been suspended",
             "is suspended",
             "user suspended",
@@ -647,6 +666,10 @@ WORDS: Final[Rules] = (
         "virusdetected",
         (
             "virus detected",
+            "ウイルスを検出",
+            "ウイルスが検出",
+            "ウィルスを検出",
+            "ウィルスが検出",
             "virus found",
             "a virus",
             "contains virus",
@@ -787,6 +810,9 @@ WORDS: Final[Rules] = (
         (
             "spam",
             "unsolicited",
+            "迷惑メールと判定",
+            "迷惑メールとして",
+            "スパムと判定",
             "bulk email",
             "bulk mail",
             "content rejected",
@@ -903,6 +929,10 @@ WORDS: Final[Rules] = (
         "hostunknown",
         (
             "domain does not exist",
+            "ドメインが存在しません",
+            "ドメインは存在しません",
+            "ドメインが見つかりません",
+            "ホストが見つかりません",
             "domain is not reachable",
             "domain must exist",
             "domain name not found",
@@ -959,13 +989,17 @@ WORDS: Final[Rules] = (
             "due to extended inactivity",
             "cannot route mail to user",  # Domino
             "受信拒否",
+            "受信を拒否",
             "指定受信",
+            "automatically rejected",  # a Sieve script of the recipient's: Dovecot, Cyrus
         ),
     ),
     (
         "networkerror",
         (
             "establish an smtp connection",  # qmail
+            "サーバに接続できません",
+            "サーバーに接続できません",
             "best-preference mx",  # qmail
             "host is unreachable",
             "no route to host",
@@ -1006,6 +1040,8 @@ WORDS: Final[Rules] = (
         "expired",
         (
             "connection timed out",
+            "タイムアウト",
+            "期限内に配",
             "operation timed out",
             "timed out while",
             "delivery time expired",
@@ -1241,6 +1277,23 @@ SURELY_UNKNOWN: Final[tuple[str, ...]] = (
     "not listed in public name & address book",  # Notes
     "not listed in domino directory",
     "annuaire domino",
+    # Japanese hosts whose servers answer in Japanese: statements, not au's "…か、…の事由により"
+    "で見つかりませんでした",  # Office 365: "taro は example.jp で見つかりませんでした"
+    "アドレスは存在しません",
+    "アドレスが存在しません",
+    "存在しないメールアドレス",
+    "存在しないアドレス",
+    "アドレスが見つかりません",
+    "宛先が見つかりません",
+    "宛先が存在しません",
+    "宛先不明",
+    "ユーザが見つかりません",
+    "ユーザーが見つかりません",
+    "ユーザは存在しません",
+    "ユーザーは存在しません",
+    "ユーザが存在しません",
+    "ユーザーが存在しません",
+    "該当するユーザ",
     "directory のリストにありません",
     "ディレクトリには見つかりません",
     "ディレクトリのリストにありません",

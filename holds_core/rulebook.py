@@ -22,9 +22,10 @@ from holds_core.calendar import (
 )
 from holds_core.deadline import Count, DeadlineRule, OnClosing, Start, deadline
 from holds_core.identities import watched
-from holds_core.limits import Limit, LimitRules
+from holds_core.limits import LimitRules
 from holds_core.notices import Kind
 from holds_core.policy import prompt_at
+from holds_core.refusals import Limit
 from holds_core.retry import Backoff, RetryRule
 
 _LAST = -1
@@ -33,6 +34,8 @@ _TIME_TO_COME = timedelta(days=2)
 """Between a call and the last day on the shelf."""
 _SHORTEST_WINDOW = timedelta(hours=12)
 _LONGEST_CLOSING = 31
+_LONG_AFTER = timedelta(days=_LONGEST_CLOSING + 3)
+"""A last day so far behind the window does not shorten it, whatever is closed in between."""
 _MORNING = time(8, 0)
 """When a nightly feed's prompt notices leave where no quiet hours say it."""
 _ALWAYS_OPEN = Calendar(ClosedRules())
@@ -129,7 +132,10 @@ class Rulebook:
         end = self._window_end(kind, branch, handed_over_at)
         if end is None or deadline is None or kind is not Kind.HOLD_READY:
             return end
-        last = self._last_call(branch, deadline)
+        if deadline > end.date() + _LONG_AFTER:
+            return end
+        # one that is over leaves no time, whatever day it was: a feed may tell one of long ago
+        last = self._last_call(branch, max(deadline, handed_over_at.date()))
         # by whole days: mails of one batch keep one window, so that one statement records them
         while end > last and end - handed_over_at >= _SHORTEST_WINDOW + timedelta(days=1):
             end -= timedelta(days=1)

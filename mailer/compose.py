@@ -21,15 +21,16 @@ from holds_core.ledger.campaign import name_of
 from holds_core.ledger.outbox import HOLD_MAIL
 from holds_core.ledger.sending import Claimed, HoldLine
 from holds_core.notices import BATCHED, Kind, Transmission
-from holds_core.patrons import address_key
-from holds_core.providers import Provider, ProviderKind, Providers
+from holds_core.patrons import address_key, family_name
+from holds_core.providers import Provider, Providers
 from holds_core.rulebook import Rulebook
 from holds_core.standing import Standing
 from holds_core.tokens import Purpose, ReturnPathMode, TokenKeys, answer_address, return_path
 from mailer import render
 from mailer.message import Charset, Letter, Letterhead, Quoting, address_header, build
-from mailer.render import NoticeView, Renderer, family_name, show_title
+from mailer.render import NoticeView, Renderer, show_title
 from mailer.sentences import is_english, sentence
+from mailer.view import clean
 from mailer.wrapping import wrap
 
 _TRUE_WHILE: dict[Kind, frozenset[Hold]] = {
@@ -262,8 +263,8 @@ class Composer:
             if len(self._mailboxes) > 10_000:
                 self._mailboxes.clear()
             provider, own = self._providers.of(domain), self._settings.provider_for(domain)
-            public = own is not None or provider.kind is not ProviderKind.OWN
-            self._mailboxes[domain] = replace(_mailbox(provider, own), shown=domain if public else "other")
+            public = self._providers.public_name(domain) or (own.domain if own is not None else "")
+            self._mailboxes[domain] = replace(_mailbox(provider, own), shown=public or OTHER)
         return self._mailboxes[domain]
 
     def _base(self, branch_id: str, language: str, identity: Identity) -> dict[str, Any]:
@@ -275,10 +276,14 @@ class Composer:
         return self._per_branch[key]
 
 
+OTHER = "other"
+"""What logs call a mail domain that neither the table of providers nor the settings name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mailbox:
     """How one domain's mail is written and paced. `pace` names the group that shares `per_minute`; `shown`
-    is the domain as logs may name it: one of a person's own would point to that person."""
+    is what logs may call the domain: one of a person's own would point to that person, and is OTHER."""
 
     pace: str
     per_minute: int
@@ -286,7 +291,7 @@ class Mailbox:
     quoting: Quoting
     links: bool
     line_width: int | None = None
-    shown: str = "other"
+    shown: str = OTHER
 
 
 def _mailbox(provider: Provider, own: st.Provider | None) -> Mailbox:
@@ -365,7 +370,7 @@ def view_of(
     about_registration = item.kind in (Kind.REGISTRATION_CHANGED, Kind.REGISTRATION_CHANGED_OLD)
     own = {
         "kind": item.kind,
-        "family_name": family_name(item.patron_name),
+        "family_name": family_name(clean(item.patron_name)),
         "holds": holds,
         "deadline": deadline,
         "reason": "" if about_registration else sentence(item.kind, item.reason, base["language"]),

@@ -1,20 +1,22 @@
 """The log's verbs. Every line that speaks of mail is written here, so that one place keeps it private.
 
 Nothing here takes an address, a name or a title: a delivery is named by its number, a notice by its id, a
-provider by its domain. Verbs instead of format strings make the log a thing that can be searched and tested.
+provider by its domain; a domain that may be a patron's own is not named. Verbs instead of format strings
+make the log a thing that can be searched and tested.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO, cast
 
 import structlog
 
 from holds_core.notices import Outcome, Transmission
+from mailer import loglines
 
 _log = structlog.get_logger("todoku")
 
@@ -143,6 +145,18 @@ def event(name: str, **facts: Any) -> None:
     _log.info(name, **facts)
 
 
+def reloaded(tasks: Sequence[str], waiting: Sequence[str]) -> None:
+    """`tasks` begin anew; `waiting` are keys that have changed and take effect after a restart."""
+    _log.info("reloaded", tasks=" ".join(tasks))
+    if waiting:
+        _log.warning("reload_incomplete", changed=" ".join(waiting), todo="takes effect after a restart")
+
+
+def reload_refused(why: str) -> None:
+    """The configuration cannot be used: nothing has changed."""
+    _log.error("reload_refused", why=why)
+
+
 def feed_down(feed: str, why: str, again_in_s: float) -> None:
     _log.warning("feed_down", feed=feed, why=why, again_in_s=round(again_in_s))
 
@@ -162,25 +176,50 @@ class _StandardError:
         sys.stderr.flush()
 
 
+class _Shape:
+    """How a line is written, and from which level up. Loggers keep their processors once they were used, so
+    what may change while the daemon runs is asked for line by line."""
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+        self._json = structlog.processors.JSONRenderer(ensure_ascii=False)
+        self._logfmt = structlog.processors.LogfmtRenderer(key_order=["level", "event"], drop_missing=True)
+        self.json = False
+
+    def sift(self, logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if logging.getLevelNamesMapping()[method.upper()] < self.level:
+            raise structlog.DropEvent
+        return line
+
+    def render(self, logger: Any, method: str, line: MutableMapping[str, Any]) -> str | bytes:
+        return self._json(logger, method, line) if self.json else self._logfmt(logger, method, line)
+
+
+_shape = _Shape()
+
+
+def reshape(*, json: bool, level: str) -> None:
+    """From the next line on: as key=value (journald) or JSON, from `level` up."""
+    _shape.json, _shape.level = json, getattr(logging, level.upper())
+
+
 def setup(*, json: bool, level: str) -> None:
     """Configures the log: to standard error, as key=value (journald) or JSON, from `level` up."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
-        if json
-        else structlog.processors.LogfmtRenderer(key_order=["level", "event"], drop_missing=True)
-    )
+    reshape(json=json, level=level)
     structlog.configure(
         processors=[
+            _shape.sift,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=False),
-            structlog.processors.format_exc_info,
-            renderer,
+            loglines.without_words,
+            loglines.without_controls,
+            _shape.render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     # libraries' own lines: only what is serious, they may quote addresses
-    logging.basicConfig(
-        level=logging.WARNING, stream=_StandardError(), format="level=%(levelname)s event=library %(message)s"
-    )
+    handler = logging.StreamHandler(cast(TextIO, _StandardError()))
+    handler.setFormatter(loglines.LibraryFormat())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -26,9 +26,10 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from holds_core.errors import BadInput, TodokuError
 from holds_core.notices import Kind
-from mailer.view import DEFAULT_LANGUAGE, HoldLine, NoticeView, clean, day, family_name, show_title
+from mailer.view import DEFAULT_LANGUAGE, HoldLine, NoticeView, clean, day, show_title
+from mailer.wrapping import wrap
 
-__all__ = ["HoldLine", "NoticeView", "Rendered", "Renderer", "TemplateFault", "family_name", "show_title"]
+__all__ = ["HoldLine", "NoticeView", "Rendered", "Renderer", "TemplateFault", "show_title"]
 
 
 class TemplateFault(TodokuError):  # noqa: N818
@@ -241,6 +242,7 @@ def _environment(loader: jinja2.BaseLoader, *extensions: type[Extension]) -> San
         keep_trailing_newline=True,
     )
     environment.filters["day"] = day
+    environment.filters["fold"] = wrap
     return environment
 
 

@@ -10,29 +10,21 @@ from dataclasses import replace
 from datetime import date
 
 from holds_core.notices import Kind
+from holds_core.patrons import family_name
+from holds_core.refusals import Limit, Refusal, RefusalCode, Spoilt
 from mailer.render import Renderer, TemplateFault
-from mailer.view import HoldLine, NoticeView, TitlePolicy, family_name, show_title
+from mailer.sentences import sentence
+from mailer.view import HoldLine, NoticeView, TitlePolicy, show_title
 
 _TITLES = ("吾輩は猫である", "銀河鉄道の夜 宮沢賢治童話集", "図解 はじめての家庭菜園")
 
-_REASONS: dict[Kind, tuple[str, str]] = {
-    Kind.HOLD_REFUSED: (
-        "予約できる点数(本10点まで)を超えています。",
-        "You have reached the limit of 10 books on hold.",
-    ),
-    Kind.CANCEL_REFUSED: (
-        "すでにお取り置きしています。",
-        "It is already waiting for you on the hold shelf.",
-    ),
-    Kind.DEADLINE_CHANGED: (
-        "11月27日(金)から11月28日(土)まで臨時休館するためです。",
-        "The library will be closed from Friday 27 to Saturday 28 November.",
-    ),
-    Kind.HOLD_CANCELLED_BY_LIBRARY: (
-        "資料が見つかりませんでした。",
-        "The item could not be found.",
-    ),
+_REASONS: dict[Kind, str] = {
+    Kind.HOLD_REFUSED: Refusal(RefusalCode.LIMIT, Limit(10, name_ja="本", name_en="books")).note,
+    Kind.CANCEL_REFUSED: RefusalCode.ALREADY_SHELVED,
+    Kind.DEADLINE_CHANGED: "closure:2026-11-27..2026-11-28",
+    Kind.HOLD_CANCELLED_BY_LIBRARY: Spoilt.MISSING,
 }
+"""As a notice keeps them: the sentences are those that patrons get."""
 
 _JAPANESE = NoticeView(
     kind=Kind.HOLD_READY,
@@ -74,7 +66,7 @@ def sample_view(kind: Kind, language: str = "ja", title_policy: str = TitlePolic
         kind=kind,
         language=language,
         holds=tuple(HoldLine(show_title(title, title_policy)) for title in _TITLES[: 3 if several else 1]),
-        reason=_REASONS.get(kind, ("", ""))[english],
+        reason=sentence(kind, _REASONS.get(kind, ""), language),
     )
 
 

@@ -27,6 +27,7 @@ from holds_core.tokens import TokenKeys
 from mailer import maillog
 from mailer.clock import Clock, wait
 from mailer.compose import Composed, Composer, Dropped
+from mailer.courtesy import Courtesy
 from mailer.fuse import Fuse, shown
 from mailer.outcome import finished
 from mailer.pacing import Pacer, interval
@@ -75,8 +76,10 @@ class Sender:
         clock: Clock,
         jitter: Callable[[], float],
         owner: str,
+        courtesy: Courtesy,
     ) -> None:
         self._ledger, self.rulebook, self._composer = ledger, rulebook, composer
+        self._courtesy = courtesy
         self._keys, self._connect, self._clock, self._jitter = keys, connect, clock, jitter
         self._owner = owner
         self._pacer = Pacer()
@@ -96,6 +99,12 @@ class Sender:
         """Takes new rules and texts for the mails that are composed from now on."""
         self.rulebook, self._composer = rulebook, composer
         self._fuse.reload(rulebook.settings)
+
+    def reconnect(self, keys: TokenKeys, connect: Callable[[], Relay]) -> None:
+        """Takes other keys for tokens made from now on; the relay and the number of connections by `rulebook`
+        come with the next `run`."""
+        self._keys, self._connect = keys, connect
+        self._connections = self.rulebook.settings.relay.connections
 
     @property
     def idle(self) -> bool:
@@ -250,6 +259,8 @@ class Sender:
                     self._hungry.set()
                 if item is None:
                     break
+                if self._courtesy.called_for:
+                    await self._courtesy.give_way()
                 self._busy += 1
                 self.recorder.connections = self._busy
                 try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from holds_core.limits import WORDS, RefusalCode
 from holds_core.notices import Kind
+from holds_core.refusals import Refusal, RefusalCode, Spoilt
 from mailer.view import day
 
 
@@ -18,13 +18,25 @@ def is_english(language: str) -> bool:
     return language.partition("-")[0].lower() == "en"
 
 
-_LOST: dict[str, tuple[str, str]] = {
-    "missing": ("資料の所在を確認できなくなったためです。", "The item cannot be found."),
-    "lost": ("資料が失われたためです。", "The item has been lost."),
-    "soiled": ("資料が汚れ、貸出しができなくなったためです。", "The item is soiled and cannot be lent."),
-    "damaged": ("資料が傷み、貸出しができなくなったためです。", "The item is damaged and cannot be lent."),
+_SPOILT: dict[Spoilt, tuple[str, str, str]] = {
+    Spoilt.MISSING: (
+        "資料の所在を確認できなくなったためです。",
+        "The item cannot be found.",
+        "その ものが みつからなくなりました。",
+    ),
+    Spoilt.LOST: ("資料が失われたためです。", "The item has been lost.", "その ものが なくなりました。"),
+    Spoilt.SOILED: (
+        "資料が汚れ、貸出しができなくなったためです。",
+        "The item is soiled and cannot be lent.",
+        "よごれて、かすことが できなくなりました。",
+    ),
+    Spoilt.DAMAGED: (
+        "資料が傷み、貸出しができなくなったためです。",
+        "The item is damaged and cannot be lent.",
+        "こわれて、かすことが できなくなりました。",
+    ),
 }
-"""Why the library cancels a hold that it had accepted."""
+"""Why the library cancels a hold that it had accepted: Japanese, English, やさしい日本語."""
 
 
 def sentence(kind: Kind, reason: str, language: str) -> str:
@@ -33,15 +45,16 @@ def sentence(kind: Kind, reason: str, language: str) -> str:
     A reason that is not ours is staff's shorthand, never meant for patrons: a refusal gets the general
     sentence, the other notices say enough without one.
     """
-    english = is_english(language)
+    spoken = "en" if is_english(language) else language if language == "ja-easy" else "ja"
     if kind is Kind.HOLD_CANCELLED_BY_LIBRARY:
-        return _LOST.get(reason.strip().lower(), ("", ""))[english]
+        spoilt = Spoilt.of(reason)
+        return _SPOILT[spoilt][{"en": 1, "ja-easy": 2}.get(spoken, 0)] if spoilt else ""
     if kind is Kind.DEADLINE_CHANGED:
         return _closure(reason, language)
-    code = RefusalCode.of(reason)
-    if not reason.strip() or (code is RefusalCode.OTHER and kind is not Kind.HOLD_REFUSED):
+    refusal = Refusal.noted(reason)
+    if not reason.strip() or (refusal.code is RefusalCode.OTHER and kind is not Kind.HOLD_REFUSED):
         return ""
-    return WORDS[code].en if english else WORDS[code].ja
+    return refusal.sentence(spoken)
 
 
 _CLOSURE = re.compile(r"closure:(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)")

@@ -72,16 +72,6 @@ def _cut(text: str, length: int) -> str:
     return text[:length].rstrip() + "…" if length < len(text) else text
 
 
-def family_name(name: str) -> str:
-    """The part of a name before its first space (ASCII or full-width), or the whole name. "" for none.
-
-    >>> family_name("図書　花子"), family_name("ジョン・スミス")
-    ('図書', 'ジョン・スミス')
-    """
-    parts = clean(name).split(maxsplit=1)
-    return parts[0] if parts else ""
-
-
 @lru_cache(maxsize=1024)
 def day(value: date, language: str = DEFAULT_LANGUAGE) -> str:
     """A day with its weekday, as `language` writes it.

@@ -194,7 +194,7 @@ class Applier:
             rules = quiet_rules if made and made[0].id in hushed else job.rules
             if await self._apply_events(connection, change, todo, job, rules, done, careful=careful):
                 remembered.append(change)
-        await snapshots.remember(connection, job.source, remembered)
+        await snapshots.remember(connection, job.source, remembered, now)
 
     async def _plan(
         self, connection: Transaction, chunk: Sequence[Change], job: Job

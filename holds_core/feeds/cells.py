@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, TypeAlias
 
+from holds_core.deadline import SHELF_YEARS, shelf_day
 from holds_core.errors import BadInput
 from holds_core.patrons import clean_text
 
@@ -73,31 +74,46 @@ _DATE = re.compile(
 _ERA_DATE = re.compile(
     rf"(明治|大正|昭和|平成|令和|[明大昭平令MTSHR])\.?\s*(元|[0-9]{{1,2}})[-/.年]\s*([0-9]{{1,2}})[-/.月]\s*([0-9]{{1,2}})日?{_TIME}"
 )
-_NO_DATE = re.compile(r"0[0/.-]*")
+_NO_DATE = re.compile(r"0[0/.-]*|9999[/.-]?99[/.-]?99")
 
 
 def day(cell: str) -> str | None:
     """2026-11-22, 2026/11/22, 20261122, 2026年11月22日, 令和8年11月22日, R8.11.22; a time may follow.
 
-    All zeros means no date, as older systems write it.
+    All zeros, or all nines, means no date, as older systems write it.
     """
     text = unicodedata.normalize("NFKC", cell).upper()
     if _NO_DATE.fullmatch(text):
         return None
     try:
-        if match := _DATE.fullmatch(text):
-            return date(int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])).isoformat()
-        if match := _ERA_DATE.fullmatch(text):
-            year = _ERAS[match[1][0]] + (1 if match[2] == "元" else int(match[2]))
-            return date(year, int(match[3]), int(match[4])).isoformat()
+        found = _day(text)
+        if found is None:
+            raise BadCell(
+                f"「{shown(cell)}」は日付として読めません (2026-11-22 など)。",
+                f'"{shown(cell)}" is no date such as 2026-11-22',
+            )
+        return known.isoformat() if (known := shelf_day(found)) else None
+    except BadCell:
+        raise
+    except BadInput as error:
+        raise BadCell(
+            f"「{shown(cell)}」は取置の日付としてありえません ({SHELF_YEARS[0]}〜{SHELF_YEARS[1]}年)。",
+            f'"{shown(cell)}": {error}',
+        ) from None
     except ValueError:
         raise BadCell(
             f"「{shown(cell)}」という日付はありません。", f'there is no such date: "{shown(cell)}"'
         ) from None
-    raise BadCell(
-        f"「{shown(cell)}」は日付として読めません (2026-11-22 など)。",
-        f'"{shown(cell)}" is no date such as 2026-11-22',
-    )
+
+
+def _day(text: str) -> date | None:
+    """Raises ValueError for 30 February."""
+    if match := _DATE.fullmatch(text):
+        return date(int(match[1]), int(match[2] or match[4]), int(match[3] or match[5]))
+    if match := _ERA_DATE.fullmatch(text):
+        year = _ERAS[match[1][0]] + (1 if match[2] == "元" else int(match[2]))
+        return date(year, int(match[3]), int(match[4]))
+    return None
 
 
 def shown(cell: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import BinaryIO
 
 from holds_core.errors import BadInput
 from holds_core.feeds.faults import Fault
+from holds_core.feeds.opened import open_plain
 
 MAX_SIZE = 512 * 1024 * 1024
 """Octets. A row has about 150: this is a library system of three million patrons, or the wrong file."""
@@ -58,10 +60,15 @@ def sniff(path: Path) -> Encoding:
     """The encoding of the file: UTF-8 if all of it is, else CP932, else whichever fits more lines.
 
     Text in CP932 is practically never valid UTF-8, while UTF-8 often passes for CP932; so the order
-    matters. Raises BadInput for UTF-16, which no line of the file would survive.
+    matters. Raises BadInput for UTF-16, which no line of the file would survive, and for a workbook.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         start = file.read(4)
+        if start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+            raise BadInput(
+                "Excel のブックです。「CSV (コンマ区切り)」で保存してください。 / "
+                "the file is an Excel workbook; save it as CSV"
+            )
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
             raise BadInput(
                 "UTF-16 で保存されています。UTF-8 か Shift_JIS (CP932) で保存してください。 / "
@@ -121,7 +128,8 @@ def _decode(line: bytes, encoding: Encoding) -> str:
 
 def check_size(path: Path) -> None:
     """Before anything of a file is read. Raises BadInput beyond MAX_SIZE."""
-    size = path.stat().st_size
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
     if size > MAX_SIZE:
         raise BadInput(
             f"ファイルが大きすぎます ({size / 1e6:,.0f} MB、上限 {MAX_SIZE / 1e6:,.0f} MB)。 / "
@@ -132,11 +140,11 @@ def check_size(path: Path) -> None:
 def records(path: Path, encoding: Encoding, delimiter: str) -> Iterator[Record]:
     """The file's rows in order; empty lines are passed over. `encoding` may be AUTO.
 
-    Raises BadInput if the file as a whole cannot be a snapshot (UTF-16, beyond MAX_SIZE).
+    Raises BadInput if the file as a whole cannot be a snapshot (UTF-16, a workbook, beyond MAX_SIZE).
     """
     check_size(path)
     known = sniff(path) if encoding is Encoding.AUTO else encoding
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         yield from _Splitter(_decoded(file, known, delimiter), delimiter)
 
 

@@ -6,6 +6,7 @@ closed requests, so that what became of one is told; one that cannot be found an
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from typing import Any
 
 from holds_core.feeds import records
@@ -29,19 +30,19 @@ CONTACTS = {"001": "post", "002": "email", "004": "phone", "005": "phone"}
 """`preferredContactTypeId`; 003 is a short message, which we do not send: it says nothing to us."""
 
 
-def request(record: Json) -> Told:
-    """A record of `/circulation/requests`."""
+def request(record: Json, zone: tzinfo | None = None) -> Told:
+    """A record of `/circulation/requests`. `zone`: the library's, in which its days are meant."""
     try:
         key = records.number(record, "id")
     except BadRecord as error:
         return Told("", None, str(error))
     try:
-        return Told(key, _row(record, key))
+        return Told(key, _row(record, key, zone))
     except BadRecord as error:
         return Told(key, None, str(error))
 
 
-def _row(record: Json, key: str) -> Row:
+def _row(record: Json, key: str, zone: tzinfo | None) -> Row:
     state = STATES.get(str(record.get("status")))
     if state is None:
         raise BadRecord("status is none that FOLIO has")
@@ -54,7 +55,7 @@ def _row(record: Json, key: str) -> Row:
         branch=_branch(record),
         work=str(record.get("instanceId") or ""),
         title=records.text(_part(record, "instance"), "title", 300) or None,
-        deadline=records.day(record, "holdShelfExpirationDate") if state is Hold.READY else None,
+        deadline=records.day(record, "holdShelfExpirationDate", zone) if state is Hold.READY else None,
         ready_on=None,
         reason=records.text(record, "cancellationAdditionalInformation") if cancelled else "",
         by=("patron" if record.get("cancelledByUserId") == requester else "library") if cancelled else None,

@@ -22,6 +22,8 @@ from holds_core.ledger.session import REFUSED, Ledger, Transaction
 CHUNK = 200
 AHEAD = timedelta(days=1)
 """A clock may be wrong by hours; an event further ahead would make all later ones look stale."""
+SLACK = timedelta(minutes=30)
+"""An event so far ahead is taken, and told: most likely local time is written as UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class ImportReport:
     """By line: what our rules decided of a request, or warned of."""
     doubts: dict[int, tuple[AddressDoubt, ...]] = field(default_factory=dict)
     """By line: what is probably wrong with new addresses; warnings, never errors."""
+    ahead: dict[int, str] = field(default_factory=dict)
+    """By line: events from the future; warnings."""
 
     def add(self, other: ImportReport) -> None:
         """Counts another part of the same run in."""
@@ -64,6 +68,7 @@ class ImportReport:
         self.conflicts += other.conflicts
         self.verdicts |= other.verdicts
         self.doubts |= other.doubts
+        self.ahead |= other.ahead
 
     @property
     def objections(self) -> list[Finding]:
@@ -77,7 +82,8 @@ class ImportReport:
         doubts = [
             Finding(line, "", "warning", str(doubt)) for line, found in self.doubts.items() for doubt in found
         ]
-        return sorted([*verdicts, *doubts], key=lambda finding: finding.line)
+        ahead = [Finding(line, "", "warning", text) for line, text in self.ahead.items()]
+        return sorted([*verdicts, *doubts, *ahead], key=lambda finding: finding.line)
 
     def count(self, line: int, event_id: str, applied: Applied) -> None:
         match applied.outcome:
@@ -198,7 +204,17 @@ class EventIntake:
             report.failed.append(Finding(item.line, item.event.id, "failed", text))
             return ()
         report.count(item.line, item.event.id, applied)
+        if item.event.at > now + SLACK and applied.outcome != "repeat":
+            report.ahead[item.line] = _ahead(item.event.at - now)
         return applied.notices
+
+
+def _ahead(by: timedelta) -> str:
+    hours = by.total_seconds() / 3600
+    return (
+        f"警告 warning: at が{hours:.1f}時間先です。日本時間に Z や +00:00 を付けていませんか。 / "
+        f"at lies {hours:.1f} hours ahead: is it local time, written as UTC?"
+    )
 
 
 class _DryRun(Exception):  # noqa: N818

@@ -66,12 +66,14 @@ class Reading:
     """What one record said. `key` is empty if it cannot be told whose row it was.
 
     `odd`: the row has an address without "@": nothing wrong once in a while, a wrong column if often.
+    `branch`: the code that it names, or "".
     """
 
     key: str
     row: Row | None
     faults: tuple[Fault, ...] = ()
     odd: bool = False
+    branch: str = ""
 
 
 def _state_words(snapshot: Snapshot) -> dict[str, Any]:
@@ -213,7 +215,8 @@ class Mapper:
         if faults:
             return Reading(self._guess(cells), None, tuple(faults))
         odd = any("@" not in email for email in said.get("emails", ()))
-        return Reading(said[self._fields[0][0].name], _row(self._kind, record.line, said), odd=odd)
+        row = _row(self._kind, record.line, said)
+        return Reading(row.key, row, odd=odd, branch=said.get("branch") or "")
 
     @staticmethod
     def _value(field: _Field, places: Sequence[int], cells: Sequence[str]) -> Any:
@@ -262,6 +265,21 @@ def kind_of(snapshot: Snapshot, heading: Sequence[str]) -> Kind | None:
     if not names.isdisjoint({"hold_id", columns.hold_id, columns.state} - {None}):
         return Kind.HOLDS
     return Kind.PATRONS if (snapshot.patrons.columns.patron_id or "patron_id") in names else None
+
+
+_DELIMITERS = {"\t": ("タブ", "tab"), ";": ("セミコロン", "semicolon"), ",": ("コンマ", "comma")}
+
+
+def check_delimiter(heading: Sequence[str]) -> None:
+    """Raises BadInput for a heading that came as one cell because something else separates its columns."""
+    if len(heading) != 1:
+        return
+    for mark, (ja, en) in _DELIMITERS.items():
+        if heading[0].count(mark) > 1:
+            raise BadInput(
+                f"1行目: {ja}区切りのようです。feeds.snapshots の delimiter を {en} にしてください。 / "
+                f"line 1: the columns seem to be separated by {en}; set delimiter in feeds.snapshots"
+            )
 
 
 def _missing(missing: Sequence[str], heading: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, tzinfo
 from typing import Any
 
+from holds_core.deadline import shelf_day
 from holds_core.errors import BadInput
 from holds_core.feeds.cells import BadCell, identifier
 from holds_core.feeds.mapping import Row, digest_of
@@ -113,12 +114,24 @@ def texts(record: Json, names: Iterable[str], limit: int = 200) -> list[str]:
     return list(dict.fromkeys(found for name in names if (found := text(record, name, limit))))
 
 
-def day(record: Json, name: str) -> str | None:
-    """The day of a date or a time (RFC 3339), as ISO text. Raises BadRecord."""
+def day(record: Json, name: str, zone: tzinfo | None = None) -> str | None:
+    """The day of a date or a time (RFC 3339), as ISO text: in `zone`, or as it stands there. None for none, and
+    for one that means "not set". Raises BadRecord."""
     value = record.get(name)
     if value is None or value == "":
         return None
     try:
-        return date.fromisoformat(str(value)[:10]).isoformat()
-    except ValueError:
+        found = shelf_day(_local_day(str(value), zone))
+    except (ValueError, OverflowError):
         raise BadRecord(f"{name} is no date") from None
+    except BadInput as error:
+        raise BadRecord(f"{name}: {error}") from None
+    return found.isoformat() if found else None
+
+
+def _local_day(value: str, zone: tzinfo | None) -> date:
+    """The library's day of a moment: FOLIO tells the end of 30 November in UTC, which may be another date."""
+    if zone is None or len(value) <= 10:
+        return date.fromisoformat(value[:10])
+    moment = datetime.fromisoformat(value)
+    return (moment.astimezone(zone) if moment.tzinfo else moment).date()

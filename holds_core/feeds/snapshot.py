@@ -19,6 +19,7 @@ from holds_core.feeds import changes, comparing
 from holds_core.feeds.applying import Applier, Job, begin, wording
 from holds_core.feeds.csv import check_size
 from holds_core.feeds.mapping import Kind
+from holds_core.feeds.opened import open_plain
 from holds_core.feeds.snapshot_report import SnapshotReport
 from holds_core.feeds.sources import time_of
 from holds_core.feeds.staging import Staging
@@ -68,6 +69,8 @@ class SnapshotIntake:
                 staging.read, path, snapshot, kind, self._settings.holds.default_contact.value, progress
             )
             report.tally = staging.tally
+            ours = {branch.id for branch in self._settings.library.branches}
+            report.strange_branches = sorted(staging.tally.branches - ours) if ours else []
             await self._take(staging, snapshot, digest, report, force_by, progress)
         except BadInput as error:
             report.tally = staging.tally
@@ -142,5 +145,5 @@ class SnapshotIntake:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from holds_core.feeds.cells import shown
 from holds_core.feeds.changes import Change, Counts
 from holds_core.feeds.faults import Fault
 from holds_core.feeds.mapping import Kind
@@ -21,7 +22,8 @@ class SnapshotReport:
     """The outcome of a run. `refused` says why nothing was applied; `overruled` what a person overruled.
 
     `applied` counts events that changed the ledger. `kept_gone` holds are missing in the file but not ended,
-    because a row of the file could not be told whose it was.
+    because a row of the file could not be told whose it was. `strange_branches` are codes that the settings do
+    not have: such a branch has no name in mail, and no closed days.
     """
 
     file: str
@@ -43,6 +45,7 @@ class SnapshotReport:
     prompts: int = 0
     held: int = 0
     kept_gone: int = 0
+    strange_branches: list[str] = field(default_factory=list)
     conflict_count: int = 0
     conflicts: list[str] = field(default_factory=list)
 
@@ -90,6 +93,13 @@ class SnapshotReport:
             yield (
                 f"{self.file}: だれの行か分からない行があるため、ファイルにない予約{self.kept_gone:,}件を終了にして"
                 f"いません / a row could be anybody's, so {self.kept_gone:,} missing holds were not ended"
+            )
+        if self.strange_branches:
+            codes = ", ".join(shown(code) for code in self.strange_branches[:10])
+            more = " …" if len(self.strange_branches) > 10 else ""
+            yield (
+                f"{self.file}: 設定 (library.branches) にない館コードがあります: {codes}{more} / "
+                "branches that the settings do not have: no name in mail, no closed days"
             )
         if not self.refused:
             yield self._figures()

@@ -15,10 +15,11 @@ from holds_core.errors import BadInput
 from holds_core.feeds.changes import Change, Known
 from holds_core.feeds.csv import Encoding, Record, records
 from holds_core.feeds.faults import Fault, Faults
-from holds_core.feeds.mapping import Kind, Mapper, Reading, Row, kind_of
+from holds_core.feeds.mapping import Kind, Mapper, Reading, Row, check_delimiter, kind_of
 from holds_core.settings.feeds import Snapshot
 
 _SAY_EVERY = 5000
+_BRANCHES = 1000
 
 _SCHEMA = (
     "CREATE TABLE staged (key TEXT PRIMARY KEY, line INTEGER, mark TEXT, until TEXT, digest TEXT, fields TEXT,"
@@ -47,6 +48,8 @@ class Tally:
     unread: int = 0
     nameless: int = 0
     odd: int = 0
+    branches: set[str] = field(default_factory=set)
+    """Codes of branches that the rows name; no more than `_BRANCHES` of them: beyond, the column is another."""
     faults: Faults = field(default_factory=Faults)
 
 
@@ -82,6 +85,7 @@ class Staging:
         encoding = Encoding(snapshot.encoding.value)
         lines = records(path, encoding, snapshot.delimiter.character)
         heading = _heading(lines)
+        check_delimiter(heading)
         kind = kind or kind_of(snapshot, heading)
         if kind is None:
             raise BadInput(
@@ -101,6 +105,8 @@ class Staging:
     def _take(self, record: Record, reading: Reading) -> None:
         if reading.row is not None:
             self.put(reading.row, odd=reading.odd)
+            if reading.branch and len(self.tally.branches) < _BRANCHES:
+                self.tally.branches.add(reading.branch)
         else:
             self.set_aside(reading.key, reading.faults, record.line)
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from holds_core import events as ev
+from holds_core.deadline import shelf_day
 from holds_core.errors import BadInput
 from holds_core.patrons import clean_text, same_entry
 
@@ -176,7 +177,11 @@ class _HoldWire(_Wire):
     contact: ev.Contact | None = None
     reason: Name = ""
     by: Literal["patron", "library"] | None = None
-    deadline: Annotated[date | None, BeforeValidator(lambda value: _day(value))] = None
+    deadline: Annotated[
+        date | None,
+        BeforeValidator(lambda value: _day(value)),
+        AfterValidator(lambda value: value and _shelf_day(value)),
+    ] = None
 
     def event(self) -> ev.HoldEvent:
         return ev.HoldEvent(**self.model_dump())
@@ -208,7 +213,21 @@ class HoldStepIn(_HoldWire):
 
 class HoldExtendedIn(_HoldWire):
     type: Literal["hold.extended"]
-    deadline: Annotated[date, BeforeValidator(_day)]
+    deadline: Annotated[date, BeforeValidator(_day), AfterValidator(lambda value: _new_day(value))]
+
+
+def _new_day(value: date) -> date:
+    found = _shelf_day(value)
+    if found is None:
+        raise ValueError("a hold is extended to a day")
+    return found
+
+
+def _shelf_day(value: date) -> date | None:
+    try:
+        return shelf_day(value)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
 
 
 EventIn: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""Staff accounts and their sessions, and the audit trail of what staff did.
+"""Staff accounts and their sessions, and the lines of the audit trail that tell what staff did.
 
 Passwords enter and leave only as argon2id hashes; session cookies are stored as hashes too. Whether a person
 may try again after a wrong password is the desk's business, not this module's.
@@ -51,6 +51,8 @@ class Account:
     role: Role
     branches: tuple[str, ...] = ()
     disabled_at: datetime | None = None
+    password_once: bool = False
+    """Somebody else knows the password: the desk asks for another one before it shows anything."""
 
     @property
     def shown(self) -> str:
@@ -77,7 +79,10 @@ _NOBODY = _HASHER.hash(secrets.token_hex(16))
 def hash_password(password: str) -> str:
     """Takes tens of milliseconds on purpose. Raises BadInput for a password too short or too long."""
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise BadInput(f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        raise BadInput(
+            f"パスワードは{MIN_PASSWORD}〜{MAX_PASSWORD}文字にしてください。"
+            f" A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters."
+        )
     return _HASHER.hash(password)
 
 
@@ -100,9 +105,14 @@ async def add(
 ) -> None:
     """Makes an account. Raises BadInput if the login is taken or cannot be one."""
     if not _LOGIN.fullmatch(account.login):
-        raise BadInput("a login has small letters a-z, digits, . _ - and at most 40 characters")
+        raise BadInput(
+            "ログイン名は半角の英小文字・数字・「.」「_」「-」で、40文字までです。"
+            " A login has small letters a-z, digits, . _ - and at most 40 characters."
+        )
     if await stored(connection, account.login) is not None:
-        raise BadInput(f"there is an account {account.login} already")
+        raise BadInput(
+            f"ログイン名 {account.login} はすでにあります。 There is an account {account.login} already."
+        )
     await connection.execute(
         sa.insert(users).values(
             login=account.login,
@@ -110,6 +120,7 @@ async def add(
             role=account.role,
             branches=list(account.branches),
             password=password_hash,
+            password_once=account.password_once,
             created_at=now,
         )
     )
@@ -130,25 +141,60 @@ async def names(connection: AsyncConnection) -> dict[str, str]:
     return {account.login: account.shown for account in await everyone(connection)}
 
 
-async def set_password(connection: AsyncConnection, login: str, password_hash: str) -> None:
-    """A new password, which also makes a disabled account work again. Raises NotFound."""
-    await _update(connection, login, password=password_hash, disabled_at=None)
+async def set_password(
+    connection: AsyncConnection, login: str, password_hash: str, *, once: bool = False
+) -> None:
+    """A new password, which also makes a disabled account work again. `once`: its owner has to choose
+    another at the next login. Ends the account's sessions. Raises NotFound."""
+    await _update(connection, login, password=password_hash, password_once=once, disabled_at=None)
+    await _end_sessions(connection, login)
+
+
+async def change(
+    connection: AsyncConnection, login: str, *, name: str, role: Role, branches: Sequence[str]
+) -> None:
+    """Who the account's owner is and what it may do, from the owner's next request on. Raises NotFound."""
+    await _update(connection, login, name=name, role=role, branches=list(branches))
 
 
 async def disable(connection: AsyncConnection, login: str, now: datetime) -> None:
     """Ends the account's sessions; its name stays on what it did. Raises NotFound."""
     await _update(connection, login, disabled_at=now)
+    await _end_sessions(connection, login)
+
+
+async def enable(connection: AsyncConnection, login: str) -> None:
+    """The account works again, with the password that it had. Raises NotFound."""
+    await _update(connection, login, disabled_at=None)
+
+
+async def lock_admins(connection: AsyncConnection) -> list[str]:
+    """The admins whose accounts work. Until the transaction ends nobody else changes them (PostgreSQL; on
+    SQLite writers take turns), so that two admins cannot disable each other."""
+    query = sa.select(users.c.login).where(users.c.role == Role.ADMIN, users.c.disabled_at.is_(None))
+    return list(await connection.scalars(query.order_by(users.c.login).with_for_update()))
+
+
+def version_of(account: Account, password_hash: str) -> str:
+    """What a form about the account must hand back to be accepted: differs after every change."""
+    said = (account.login, account.name, account.role, account.branches, account.disabled_at, password_hash)
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:32]
 
 
 async def _update(connection: AsyncConnection, login: str, **values: Any) -> None:
     result = await connection.execute(sa.update(users).where(users.c.login == login).values(**values))
     if result.rowcount != 1:
-        raise NotFound(f"there is no account {login}")
+        raise NotFound(f"アカウント {login} はありません。 There is no account {login}.")
+
+
+async def _end_sessions(connection: AsyncConnection, login: str) -> None:
     await connection.execute(sa.delete(sessions).where(sessions.c.login == login))
 
 
 def _account(row: Any) -> Account:
-    return Account(row.login, row.name, Role(row.role), tuple(row.branches), row.disabled_at)
+    return Account(
+        row.login, row.name, Role(row.role), tuple(row.branches), row.disabled_at, row.password_once
+    )
 
 
 # -- sessions --------------------------------------------------------------------------------------
@@ -213,27 +259,8 @@ async def record(
     detail: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """One line of the audit trail. `subject` as `todoku explain` takes it: `patron:…`, `mail:…`."""
+    """One line of the audit trail (`trail` reads it). `subject` as `todoku explain` takes it: `patron:…`,
+    `mail:…`."""
     await connection.execute(
         sa.insert(audit).values(at=now, who=who, what=what, subject=subject, detail=dict(detail))
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the audit trail."""
-
-    at: datetime
-    who: str
-    what: str
-    subject: str
-
-
-async def trail(connection: AsyncConnection, limit: int) -> list[Entry]:
-    """The newest lines of the audit trail."""
-    rows = await connection.execute(
-        sa.select(audit.c.at, audit.c.who, audit.c.what, audit.c.subject)
-        .order_by(audit.c.audit_id.desc())
-        .limit(limit)
-    )
-    return [Entry(*row) for row in rows]

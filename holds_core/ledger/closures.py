@@ -2,7 +2,7 @@
 
 Enters what a person typed at the desk or on the command line; leaves `rulebook.Days` for the calendars, and
 whom a closing touches: the holds whose last day it moves. Never decides what the last day is
-(`holds_core.deadline`) and never lets one come earlier. All functions work in the caller's transaction.
+(`holds_core.deadline`) and never lets one that a patron was told come earlier. All functions work in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from holds_core.calendar import DateRange
 from holds_core.deadline import OnClosing, after_closing
 from holds_core.errors import BadInput, Conflict, NotFound
 from holds_core.holds import Hold
-from holds_core.ledger import cases
+from holds_core.ledger import cases, outbox
 from holds_core.ledger.models import (
+    UtcTime,
+    case_actions,
     closures,
     deliveries,
     flags,
     holds,
     notice_holds,
+    notices,
     patrons,
     public_holidays,
 )
 from holds_core.ledger.sql import put_flag
-from holds_core.notices import Kind, Transmission
+from holds_core.notices import UNSENT, Kind, Transmission
 from holds_core.rulebook import Closing, Days, Rulebook
 from holds_core.settings import Authority
 
@@ -52,6 +55,7 @@ class Closure:
     reason: str
     entered_at: datetime
     entered_by: str
+    moved: Mapping[str, Sequence[str]] | None = None
     removed_at: datetime | None = None
     removed_by: str = ""
 
@@ -112,7 +116,7 @@ async def add(
 
 
 async def remove(connection: AsyncConnection, closure_id: int, who: str, now: datetime) -> Closure:
-    """Takes a closing back. Deadlines that it moved stay: none ever comes earlier.
+    """Takes a closing back; see `move_back` for the deadlines that it moved.
 
     Raises NotFound, and Conflict for one that was taken back before.
     """
@@ -215,8 +219,12 @@ _announced = sa.exists().where(
 )
 
 
+_OURS = ("mail", "reached", "shelf")
+"""Deadlines by our formula; the others the library system gave."""
+
+
 def _touched(row: Any, book: Rulebook, days: DateRange) -> Touched:
-    ours = row.deadline_source == "mail" or book.settings.library.authority is Authority.TODOKU
+    ours = row.deadline_source in _OURS or book.settings.library.authority is Authority.TODOKU
     calendar = book.calendar(row.branch)
     moves_to = after_closing(book.deadline_rule, calendar, row.deadline, days) if ours else None
     return Touched(
@@ -224,9 +232,11 @@ def _touched(row: Any, book: Rulebook, days: DateRange) -> Touched:
     )
 
 
-async def move_deadlines(connection: AsyncConnection, found: Sequence[Touched], now: datetime) -> list[str]:
-    """Puts the new last days into force. Returns the holds that it moved; cases follow."""
-    moved: list[str] = []
+async def move_deadlines(
+    connection: AsyncConnection, closure_id: int, found: Sequence[Touched], now: datetime
+) -> list[str]:
+    """Puts the new last days of a closing into force. Returns the holds that it moved; cases follow."""
+    moved: dict[str, list[str]] = {}
     for item in found:
         if item.moves_to is None or item.moves_to <= item.deadline:
             continue
@@ -240,7 +250,71 @@ async def move_deadlines(connection: AsyncConnection, found: Sequence[Touched], 
             .values(deadline=item.moves_to)
         )
         if changed.rowcount:
-            moved.append(item.hold_id)
-    for patron_id in sorted({item.patron_id for item in found if item.hold_id in set(moved)}):
+            moved[item.hold_id] = [item.deadline.isoformat(), item.moves_to.isoformat()]
+    await connection.execute(
+        sa.update(closures).where(closures.c.closure_id == closure_id).values(moved=moved)
+    )
+    for patron_id in sorted({item.patron_id for item in found if item.hold_id in moved}):
         await cases.review(connection, patron_id, now)
-    return moved
+    return list(moved)
+
+
+# -- and taken back --------------------------------------------------------------------------------
+
+_SAID = (Transmission.SENDING, Transmission.UNCERTAIN, Transmission.HANDED_OVER)
+
+
+async def move_back(
+    connection: AsyncConnection, closure: Closure, cause_id: str, today: date, now: datetime
+) -> tuple[list[str], list[str]]:
+    """Gives the holds that a closing moved their former last day, if nobody was told the new one.
+
+    Notices of the cause that still wait are taken back. A hold stays as it is if its patron was told, if its
+    last day has changed since, or if the former one leaves no day to come. Returns (moved back, kept), both
+    holds that are still on the shelf with the closing's day.
+    """
+    mine = deliveries.c.notice_id.in_(sa.select(notices.c.notice_id).where(notices.c.event_id == cause_id))
+    await outbox.move(connection, mine, Transmission.CANCELLED, sources=UNSENT, reason="closing_taken_back")
+    told = await _told_since(connection, closure)
+    back: dict[str, str] = {}
+    kept: list[str] = []
+    for hold_id, (before, since) in (closure.moved or {}).items():
+        hold = sa.and_(
+            holds.c.hold_id == hold_id,
+            holds.c.state == Hold.READY,
+            holds.c.deadline == date.fromisoformat(since),
+        )
+        patron_id = await connection.scalar(sa.select(holds.c.patron_id).where(hold))
+        if patron_id is None:
+            continue
+        former = date.fromisoformat(before)
+        if hold_id in told or patron_id in told or former <= today:
+            kept.append(hold_id)
+            continue
+        await connection.execute(sa.update(holds).where(hold).values(deadline=former))
+        back[hold_id] = patron_id
+    for patron_id in sorted(set(back.values())):
+        await cases.review(connection, patron_id, now)
+    return list(back), kept
+
+
+async def _told_since(connection: AsyncConnection, closure: Closure) -> set[str]:
+    """Holds of which a mail left since the closing was entered, whatever it was about, and patrons whom staff
+    have reached: they know the later day."""
+    mails = await connection.scalars(
+        sa.select(notice_holds.c.hold_id)
+        .join(deliveries, deliveries.c.notice_id == notice_holds.c.notice_id)
+        .where(
+            deliveries.c.state.in_(_SAID),
+            sa.func.coalesce(deliveries.c.handed_over_at, deliveries.c.first_attempt_at, type_=UtcTime)
+            >= closure.entered_at,
+        )
+    )
+    calls = await connection.scalars(
+        sa.select(case_actions.c.patron_id).where(
+            case_actions.c.kind == "reached",
+            case_actions.c.undone_at.is_(None),
+            case_actions.c.at >= closure.entered_at,
+        )
+    )
+    return {*mails, *calls}

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from holds_core.holds import Hold
 from holds_core.ledger.models import decisions, holds
-from holds_core.limits import WORDS, Refusal, RefusalCode
+from holds_core.refusals import WORDS, Refusal, RefusalCode
 
 
 class What(StrEnum):

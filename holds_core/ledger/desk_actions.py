@@ -76,10 +76,11 @@ async def act(
         after["deadlines"] = await _start_deadlines(connection, ask.patron_id, today, last_day)
     await cases.review(connection, ask.patron_id, cause.now)
     after["closed"] = case is not None and await _open_case(connection, ask.patron_id) is None
+    before |= after.pop("before", {})
     await connection.execute(
         sa.update(case_actions)
         .where(case_actions.c.action_id == action_id)
-        .values(before=before | after.pop("before", {}), after=after)
+        .values(before=before, after=after)
     )
     detail = {"action": action_id, "note": ask.note, "before": before, "after": after}
     await accounts.record(

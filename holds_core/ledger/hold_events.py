@@ -25,14 +25,13 @@ from holds_core.ledger.owing import announce_set, owe_hold, start_unsaid_clock, 
 from holds_core.limits import (
     COUNTED_AT_RECEPTION,
     COUNTED_WHEN_ASKED,
-    Refusal,
-    RefusalCode,
     Request,
     Via,
     order_for,
 )
 from holds_core.notices import Kind
 from holds_core.policy import hold_notice
+from holds_core.refusals import Refusal, RefusalCode, Spoilt
 
 _HOLD_FIELDS = ("title", "material", "branch", "via", "availability", "set_id", "volume", "contact")
 
@@ -271,10 +270,7 @@ async def _hold_moved(
 
 def _cancelled_by(event: ev.HoldEvent) -> str | None:
     """Only a library cancels because the item is gone or spoilt."""
-    return event.by or ("library" if event.reason.strip().lower() in _SPOILT else None)
-
-
-_SPOILT = ("missing", "lost", "soiled", "damaged")
+    return event.by or ("library" if Spoilt.of(event.reason) else None)
 
 
 async def _shelved_first(

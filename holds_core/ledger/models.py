@@ -84,6 +84,8 @@ patrons = sa.Table(
     # what the library system last said; an address that staff corrected here holds until this changes
     sa.Column("feed_emails", sa.JSON, nullable=False),
     sa.Column("event_at", UtcTime, nullable=False),
+    # since when no list has them any more; empty for those who were never on one, and when heard of again
+    sa.Column("departed_at", UtcTime),
     # children whose guardian's address has changed; few patrons have one
     sa.Index(
         "ix_patrons_guardian",
@@ -492,6 +494,8 @@ closures = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("entered_at", UtcTime, nullable=False),
     sa.Column("entered_by", sa.Text, nullable=False),
+    # hold -> [last day before, last day since]: what it moved, to be taken back with it
+    sa.Column("moved", sa.JSON),
     sa.Column("removed_at", UtcTime),
     sa.Column("removed_by", sa.Text, nullable=False, server_default=""),
 )
@@ -543,6 +547,9 @@ audit = sa.Table(
     sa.Column("what", _Word, nullable=False),
     sa.Column("subject", sa.Text, nullable=False, server_default=""),
     sa.Column("detail", sa.JSON, nullable=False),
+    # counting and narrowing a period reads no detail
+    sa.Index("ix_audit_at_who_what", "at", "who", "what"),
+    sa.Index("ix_audit_subject", "subject"),
 )
 
 # -- the staff desk --------------------------------------------------------------------------------
@@ -556,6 +563,8 @@ users = sa.Table(
     # branch codes the account may see; empty: all
     sa.Column("branches", sa.JSON, nullable=False),
     sa.Column("password", sa.Text, nullable=False),  # argon2id, with its parameters
+    # an admin chose or drew the password: its owner has to choose another before anything else
+    sa.Column("password_once", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("disabled_at", UtcTime),
 )

@@ -20,6 +20,9 @@ from holds_core.notices import Finding, Transmission
 DEFAULT_SPAN = timedelta(days=35)
 """A report covers the shelf time twice and a bit, unless it is asked for more."""
 
+AT_ONCE = 5_000
+"""Ids in one question: SQLite takes 32,766 (sqlite.org/limits.html), and a day's report needs one."""
+
 _TROUBLED_STATES = (Transmission.REFUSED, Transmission.EXPIRED, Transmission.WITHHELD, Transmission.UNCERTAIN)
 _TROUBLED_FINDINGS = (Finding.BOUNCED, Finding.UNANSWERED)
 
@@ -95,7 +98,7 @@ async def undelivered(
         )
     ).all()
     known = {} if current else await _evidence(connection, wanted, as_of)
-    listed = await _holds(connection, wanted)
+    listed = await _holds(connection, [row.notice_id for row in rows])
     lines = []
     for row in rows:
         found = (
@@ -177,15 +180,17 @@ async def _evidence(
     return found
 
 
-async def _holds(connection: AsyncConnection, wanted: sa.ColumnElement[bool]) -> dict[str, list[Any]]:
-    """The holds that each of the wanted deliveries' notices names."""
-    of_wanted = sa.select(deliveries.c.notice_id).where(wanted)
+async def _holds(connection: AsyncConnection, notice_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """The holds that each of the notices names."""
+    wanted = list(dict.fromkeys(notice_ids))
     found: dict[str, list[Any]] = {}
-    for row in await connection.execute(
-        sa.select(notice_holds.c.notice_id, holds.c.hold_id, holds.c.state, holds.c.deadline)
-        .join(holds, holds.c.hold_id == notice_holds.c.hold_id)
-        .where(notice_holds.c.notice_id.in_(of_wanted))
-        .order_by(holds.c.hold_id)
-    ):
-        found.setdefault(row.notice_id, []).append(row)
+    for start in range(0, len(wanted), AT_ONCE):
+        rows = await connection.execute(
+            sa.select(notice_holds.c.notice_id, holds.c.hold_id, holds.c.state, holds.c.deadline)
+            .join(holds, holds.c.hold_id == notice_holds.c.hold_id)
+            .where(notice_holds.c.notice_id.in_(wanted[start : start + AT_ONCE]))
+            .order_by(holds.c.hold_id)
+        )
+        for row in rows.all():
+            found.setdefault(row.notice_id, []).append(row)
     return found

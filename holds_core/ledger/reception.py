@@ -26,8 +26,6 @@ from holds_core.limits import (
     COUNTED_AT_RECEPTION,
     Availability,
     LimitRules,
-    Refusal,
-    RefusalCode,
     Request,
     Situation,
     Via,
@@ -35,6 +33,7 @@ from holds_core.limits import (
     check_request,
 )
 from holds_core.notices import Kind
+from holds_core.refusals import Refusal, RefusalCode
 
 UNTOLD = frozenset({RefusalCode.ALREADY_ASKED, RefusalCode.ALREADY_ENDED})
 """Refusals of a cancellation without a mail: the patron knows, by the mail about the first one or the end."""
@@ -171,7 +170,7 @@ async def answer_request(
         refusal = refusals[0]
         await move(connection, hold, (Hold.REFUSED,), cause.id, at, reason=refusal.code)
         return await _told(
-            connection, hold, Verdict(What.REFUSED, refusal), Kind.HOLD_REFUSED, cause, refusal.code
+            connection, hold, Verdict(What.REFUSED, refusal), Kind.HOLD_REFUSED, cause, refusal.note
         )
     await move(connection, hold, (Hold.PLACED,), cause.id, at)
     return await _told(connection, hold, Verdict(What.PLACED), Kind.HOLD_PLACED, cause)

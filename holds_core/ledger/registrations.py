@@ -65,7 +65,9 @@ async def patron(connection: AsyncConnection, event: ev.Patron, cause: Cause, ru
     if event.at < known.event_at:
         return Applied("stale", "a later record of this patron is known")
     await connection.execute(
-        sa.update(patrons).where(patrons.c.patron_id == event.patron_id).values(event_at=event.at, **said)
+        sa.update(patrons)
+        .where(patrons.c.patron_id == event.patron_id)
+        .values(event_at=event.at, departed_at=None, **said)
     )
     emails = tuple(known.feed_emails) if event.emails is None else event.emails
     same = _keys(emails) == _keys(known.feed_emails)
@@ -133,7 +135,9 @@ async def email_changed(
         return Applied("stale", "a later record of this patron is known")
     else:
         await connection.execute(
-            sa.update(patrons).where(patrons.c.patron_id == event.patron_id).values(event_at=event.at)
+            sa.update(patrons)
+            .where(patrons.c.patron_id == event.patron_id)
+            .values(event_at=event.at, departed_at=None)
         )
     return await _readdress(connection, event.patron_id, event.emails, event, cause, rules, provisional=False)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -215,9 +216,15 @@ def _config() -> Config:
 
 
 def _versions(connection: Connection) -> tuple[str | None, str]:
+    return MigrationContext.configure(connection).get_current_revision(), _newest()
+
+
+@lru_cache(maxsize=1)
+def _newest() -> str:
+    """The version this program wants; to find it, every migration is read."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None
-    return MigrationContext.configure(connection).get_current_revision(), head
+    return head
 
 
 def check_known(found: str | None) -> None:

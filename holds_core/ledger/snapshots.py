@@ -249,8 +249,10 @@ async def among(connection: AsyncConnection, source: Source, keys: Sequence[str]
     return found
 
 
-async def remember(connection: AsyncConnection, source: Source, changes: Sequence[Change]) -> None:
-    """Makes the last snapshot what it is after these changes."""
+async def remember(
+    connection: AsyncConnection, source: Source, changes: Sequence[Change], now: datetime
+) -> None:
+    """Makes the last snapshot what it is after these changes. Patrons whom no list has any more have departed."""
     rows = [
         {"feed": source.feed, "kind": source.kind.value, "key": row.key}
         | {"mark": row.mark, "until": row.until, "digest": row.digest}
@@ -268,6 +270,19 @@ async def remember(connection: AsyncConnection, source: Source, changes: Sequenc
                 snapshot_rows.c.key.in_(gone[start : start + _IN]),
             )
         )
+        if source.kind is Kind.PATRONS:
+            await _depart(connection, gone[start : start + _IN], now)
+
+
+async def _depart(connection: AsyncConnection, patron_ids: Sequence[str], now: datetime) -> None:
+    listed = sa.select(snapshot_rows.c.key).where(
+        snapshot_rows.c.kind == Kind.PATRONS.value, snapshot_rows.c.key == patrons.c.patron_id
+    )
+    await connection.execute(
+        sa.update(patrons)
+        .where(patrons.c.patron_id.in_(patron_ids), ~sa.exists(listed))
+        .values(departed_at=now)
+    )
 
 
 async def patrons_known(connection: AsyncConnection, patron_ids: Collection[str]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,8 @@ from holds_core.ledger.models import flags
 
 
 def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
-    """A JSON column as it is written, for `words_in`: thousands of rows have few different values."""
+    """A column as it is written, for `words_in`, `date_in` and `time_in`: thousands of rows have few different
+    values, and each is read once."""
     return sa.cast(column, sa.Text).label(str(column.name))
 
 
@@ -25,6 +26,21 @@ def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
 def words_in(text: str | None) -> tuple[str, ...]:
     """The words of a JSON list, read once for all rows that have the same."""
     return tuple(json.loads(text) or ()) if text else ()
+
+
+@lru_cache(maxsize=4096)
+def date_in(text: str | None) -> date | None:
+    """The day of a column that was read by `as_text`."""
+    return date.fromisoformat(text) if text else None
+
+
+@lru_cache(maxsize=4096)
+def time_in(text: str | None) -> datetime | None:
+    """The time of a column that was read by `as_text`, in UTC; SQLite writes it without saying so."""
+    if not text:
+        return None
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 async def insert_new(connection: AsyncConnection, table: sa.Table, values: Mapping[str, Any]) -> bool:

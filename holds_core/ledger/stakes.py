@@ -1,23 +1,19 @@
 """What a call to a patron may save: the risks of the holds that wait for them, as the model last weighed them.
 
-Reads only; `holds_core.ledger.silence` writes. The worth of a call is the model's own measure, so that the
+Draws conclusions from rows that were read; `holds_core.ledger.silence` writes them. The worth of a call is the model's own measure, so that the
 desk's list, the API's and that of `todoku backtest` have one order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from holds_core.holds import Hold
-from holds_core.ledger.models import holds, notice_holds, risks
-from holds_core.ledger.sql import as_text, words_in
+from holds_core.ledger.models import risks
+from holds_core.ledger.sql import as_text, time_in, words_in
 from holds_core.silence import Settings, worth
 from holds_core.silence_reasons import SENTENCES, RiskReason
 
@@ -28,8 +24,7 @@ SILENT: Final = frozenset({"unanswered", "at_risk"})
 """Reasons of a case that are silence and nothing worse."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stake:
+class Stake(NamedTuple):
     """One hold that a call may save."""
 
     hold_id: str
@@ -37,8 +32,7 @@ class Stake:
     lapses_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class PatronRisk:
+class PatronRisk(NamedTuple):
     """What a call to one patron is about: the greatest `risk` among the notices that wait, its `reasons`,
     and every hold with its own."""
 
@@ -56,31 +50,22 @@ def _left(stake: Stake, now: datetime, settings: Settings) -> float:
     return settings.call_margin if stake.lapses_at is None else (stake.lapses_at - now) / timedelta(days=1)
 
 
-async def of_patrons(connection: AsyncConnection) -> dict[str, PatronRisk]:
-    """The risk of every patron with a waiting notice. A hold that two notices announce counts once."""
-    rows = await connection.execute(
-        sa.select(
-            holds.c.patron_id, holds.c.hold_id, risks.c.risk, as_text(risks.c.reasons), risks.c.lapses_at
-        )
-        .join(notice_holds, notice_holds.c.notice_id == risks.c.notice_id)
-        .join(holds, holds.c.hold_id == notice_holds.c.hold_id)
-        .where(holds.c.state == Hold.READY)
-        .order_by(holds.c.patron_id, holds.c.hold_id, risks.c.risk, risks.c.notice_id)
-    )
-    # of several notices of one hold, one that was seen is enough
-    least: dict[str, Any] = {}
-    for row in rows.all():
-        least.setdefault(row.hold_id, row)
-    found: dict[str, PatronRisk] = {}
-    for row in least.values():
-        stake = Stake(row.hold_id, row.risk, row.lapses_at)
-        before = found.get(row.patron_id)
-        stakes = (*before.stakes, stake) if before else (stake,)
-        if before is None or row.risk > before.risk:
-            found[row.patron_id] = PatronRisk(row.risk, _reasons(row.reasons), stakes)
-        else:
-            found[row.patron_id] = PatronRisk(before.risk, before.reasons, stakes)
-    return found
+RISK: Final = (risks.c.risk, as_text(risks.c.reasons), as_text(risks.c.lapses_at))
+"""The columns of a notice's risk, in the order in which `at_stake` takes them."""
+
+
+def at_stake(told: Iterable[tuple[str, float | None, str | None, str | None]]) -> PatronRisk | None:
+    """What is at stake for one patron: (hold, and `RISK` of a notice that announced it), None if nothing was
+    weighed. Of several notices of one hold, one that was seen is enough: the least risk counts."""
+    least: dict[str, tuple[float, str | None, str | None]] = {}
+    for hold_id, risk, reasons, lapses_at in told:
+        if risk is not None and (hold_id not in least or risk < least[hold_id][0]):
+            least[hold_id] = risk, reasons, lapses_at
+    if not least:
+        return None
+    risk, reasons, _ = max(least.values(), key=itemgetter(0))
+    stakes = [Stake(hold_id, risk, time_in(lapses_at)) for hold_id, (risk, _, lapses_at) in least.items()]
+    return PatronRisk(risk, _reasons(reasons or ""), tuple(stakes))
 
 
 @lru_cache(maxsize=4096)

@@ -17,15 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from holds_core.alerts import Known, Trouble
 from holds_core.ledger.models import (
     CLAIMABLE,
+    addresses,
     batches,
     deliveries,
     events,
     flags,
     inbound,
+    patron_addresses,
     provider_alerts,
     troubles,
 )
 from holds_core.ledger.sql import get_flag, insert_new, put_flag
+from holds_core.providers import FEW_PATRONS
 
 TURN = timedelta(minutes=5)
 """How long one daemon may take to look and to write. A dead one's turn ends by itself."""
@@ -101,7 +104,8 @@ async def add_sent(connection: AsyncConnection, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A mail domain whose share of signs changed, as long as that lasts. Shares from 0 to 1."""
+    """A mail domain whose share of signs changed, as long as that lasts. Shares from 0 to 1; `patrons` have an
+    address there, counted no further than FEW_PATRONS."""
 
     domain: str
     since: datetime
@@ -109,6 +113,7 @@ class Change:
     observed: float
     expected: float
     suspect: str
+    patrons: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +185,28 @@ async def _providers(connection: AsyncConnection) -> tuple[Change, ...]:
         .order_by(provider_alerts.c.domain)
     )
     return tuple(
-        Change(
-            row.domain,
-            row.since,
-            row.sent,
-            row.shown / row.sent if row.sent else 0.0,
-            row.expected,
-            row.suspect,
-        )
-        for row in rows
+        [
+            Change(
+                row.domain,
+                row.since,
+                row.sent,
+                row.shown / row.sent if row.sent else 0.0,
+                row.expected,
+                row.suspect,
+                await _patrons(connection, row.domain),
+            )
+            for row in rows.all()
+        ]
     )
+
+
+async def _patrons(connection: AsyncConnection, domain: str) -> int:
+    """How many patrons have an address of this domain; a big provider's are not all counted."""
+    some = (
+        sa.select(patron_addresses.c.patron_id)
+        .join(addresses, addresses.c.address_key == patron_addresses.c.address_key)
+        .where(addresses.c.domain == domain, patron_addresses.c.until.is_(None))
+        .distinct()
+        .limit(FEW_PATRONS)
+    )
+    return await connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0

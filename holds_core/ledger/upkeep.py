@@ -177,15 +177,21 @@ def _unowned(before: datetime) -> sa.ColumnElement[bool]:
 
 
 def _departed(before: datetime) -> sa.ColumnElement[bool]:
-    """Patrons whom the library system's lists no longer have, with nothing left that concerns them. Without
-    any list nobody is known to have gone."""
-    listed = sa.select(sa.literal(1)).where(snapshot_rows.c.kind == "patrons")
+    """Patrons who left the library system's lists, with nothing left that concerns them. Who was never on a
+    list has not left one: some are known by events alone, also where a nightly list names the others."""
+    listed = sa.select(snapshot_rows.c.key).where(
+        snapshot_rows.c.kind == "patrons", snapshot_rows.c.key == patrons.c.patron_id
+    )
     concerns = (
-        listed.where(snapshot_rows.c.key == patrons.c.patron_id),
+        listed,
         sa.select(sa.literal(1)).where(holds.c.patron_id == patrons.c.patron_id, holds.c.state.in_(OPEN)),
         sa.select(sa.literal(1)).where(deliveries.c.patron_id == patrons.c.patron_id),
     )
-    return sa.and_(patrons.c.event_at < before, sa.exists(listed), *(~sa.exists(query) for query in concerns))
+    return sa.and_(
+        patrons.c.departed_at < before,
+        patrons.c.event_at < before,
+        *(~sa.exists(query) for query in concerns),
+    )
 
 
 def _replaced_run(before: datetime) -> sa.ColumnElement[bool]:

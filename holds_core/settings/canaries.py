@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -11,10 +10,11 @@ from pydantic import field_validator as check
 
 from holds_core.settings.base import Section, unique
 from holds_core.settings.mail import ImapTls
+from holds_core.settings.tokens import Tokens
 from holds_core.settings.values import Address, FilePath, Flag, Host, Line, Port, choice, duration, expected
 
 
-class Canary(Section):
+class Canary(Tokens):
     """One mailbox. Its password, or an OAuth 2.0 access token (XOAUTH2) from a file or a command's output, is
     read anew at each login: tokens live for an hour. Of several the command wins, then the token's file."""
 
@@ -25,27 +25,15 @@ class Canary(Section):
     verify_tls: Flag = True
     ca_file: FilePath | None = None
     username: Line | None = None
-    token_file: FilePath | None = None
-    token_command: Line | None = None
     password_file: FilePath | None = None
     inbox: Line = "INBOX"
     junk: Line | None = None
 
-    @check("token_command")
-    @classmethod
-    def _words(cls, command: str | None) -> str | None:
-        try:
-            words = shlex.split(command or "x")
-        except ValueError:
-            words = []
-        if not words:
-            raise expected("実行できるコマンド", "a command that can be run")
-        return command
-
     @check("password_file")
     @classmethod
     def _some_secret(cls, file: Any, info: ValidationInfo) -> Any:
-        given = (file, info.data.get("token_file"), info.data.get("token_command"))
+        # one that cannot be used is missing here, and has its own error
+        given = (file, info.data.get("token_file", "?"), info.data.get("token_command", "?"))
         if all(item is None for item in given):
             raise expected(
                 "password_file・token_file・token_command のいずれか",

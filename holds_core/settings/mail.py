@@ -14,6 +14,7 @@ from pydantic import field_validator as check
 from holds_core.settings.base import Section, unique
 from holds_core.settings.days import local_day
 from holds_core.settings.outgoing import Breaker, Dkim
+from holds_core.settings.tokens import Tokens
 from holds_core.settings.values import (
     Address,
     Clock,
@@ -310,8 +311,8 @@ class ImapTls(StrEnum):
     IMPLICIT = "implicit"
 
 
-class Imap(Section):
-    """The mailbox that bounces come to, if not by LMTP."""
+class Imap(Tokens):
+    """The mailbox that bounces come to, if not by LMTP. A token, where there is one, is used and no password."""
 
     host: Host
     tls: Annotated[ImapTls, PlainValidator(choice(ImapTls))] = ImapTls.IMPLICIT
@@ -327,7 +328,9 @@ class Imap(Section):
     @check("password_file")
     @classmethod
     def _password(cls, file: Any, info: ValidationInfo) -> Any:
-        needs_password(info.data.get("username"), file, "TODOKU_IMAP_PASSWORD", info)
+        # one that cannot be used is missing here, and has its own error
+        if info.data.get("token_file", "?") is None and info.data.get("token_command", "?") is None:
+            needs_password(info.data.get("username"), file, "TODOKU_IMAP_PASSWORD", info)
         return file
 
     @check("done_folder")

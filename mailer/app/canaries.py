@@ -7,12 +7,10 @@ what became of each. Optional: nothing waits for it, and whatever goes wrong is 
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
-from bounces.canary import CanaryBox, Secret, look
+from bounces.canary import CanaryBox, look
 from bounces.imap import Broken
 from holds_core.errors import TodokuError
 from holds_core.holds import Hold
@@ -23,9 +21,9 @@ from holds_core.ledger.sql import get_flag
 from holds_core.notices import Kind, Outcome, Result, Transmission
 from holds_core.patrons import address_key
 from holds_core.settings import Canary, Mode
-from holds_core.settings.secrets import read_secret
 from holds_core.tokens import MAX_DELIVERY_ID, Purpose
 from mailer import maillog
+from mailer.app.mailboxes import secret_of
 from mailer.app.services import Services, relay_options
 from mailer.clock import wait
 from mailer.compose import Composed
@@ -38,7 +36,6 @@ FRESH = timedelta(hours=2)
 """A batch of longer ago gets no canary any more: it would show another day's filter."""
 GIVE_UP = timedelta(days=3)
 """After `missing_after`: a mailbox that cannot be opened for so long says nothing."""
-COMMAND_S = 60.0
 
 
 class Canaries:
@@ -46,8 +43,12 @@ class Canaries:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._boxes = {box.address: box for box in services.settings.canaries.mailboxes}
         self._looked: dict[str, datetime] = {}
+
+    @property
+    def _boxes(self) -> dict[str, Canary]:
+        """Those of the settings in force: a reload changes them."""
+        return {box.address: box for box in self._services.settings.canaries.mailboxes}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`."""
@@ -208,29 +209,3 @@ def _box(canary: Canary) -> CanaryBox:
         verify=canary.verify_tls,
         ca_file=canary.ca_file,
     )
-
-
-async def secret_of(canary: Canary) -> Secret:
-    """The secret as it is now. Raises OSError, ValueError, TimeoutError."""
-    if canary.token_command is not None:
-        return Secret(await _printed(shlex.split(canary.token_command)), is_token=True)
-    file = canary.token_file or canary.password_file
-    assert file is not None
-    return Secret(await asyncio.to_thread(read_secret, file), is_token=canary.token_file is not None)
-
-
-async def _printed(command: Sequence[str]) -> str:
-    """What a command prints, without its line end. Its own errors go to the log of the service."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    try:
-        async with asyncio.timeout(COMMAND_S):
-            out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    text = out.decode("utf-8", "replace").strip()
-    if process.returncode or not text:
-        raise ValueError(f"the token's command ended with {process.returncode}")
-    return text

@@ -6,12 +6,14 @@ Exit 0 done, 1 failed, 2 usage or configuration error.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mailer import loglines
 from mailer.app.commands import (
     backtest,
     bounces,
@@ -80,6 +82,7 @@ app.add_typer(users.app, name="user", help="職員のアカウント / staff acc
 
 def main() -> None:
     """The console script."""
+    sys.excepthook = loglines.last_words  # a traceback's last line quotes what was being worked on
     app()
 
 

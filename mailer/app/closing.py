@@ -50,6 +50,16 @@ class Entered:
     notices: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A closing that does not take place. `back` are the holds with their former last day again; `kept` those
+    whose patrons were told the later one, or could not come any more by the former."""
+
+    closure: Closure
+    back: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
 async def preview(services: Services, branch: str, days: DateRange) -> Preview:
     """Whom it would touch if it were entered now; changes nothing."""
     await services.refresh_days()
@@ -70,7 +80,7 @@ async def enter(
     before = await preview(services, branch, days)
     async with services.ledger.write() as connection:
         closure = await closures.add(connection, branch, days, reason, who, now)
-        moved = await closures.move_deadlines(connection, before.holds, now)
+        moved = await closures.move_deadlines(connection, closure.closure_id, before.holds, now)
         cause = _cause(services.sender.rulebook, closure, now)
         notices: tuple[str, ...] = ()
         if tell and moved:
@@ -88,15 +98,26 @@ async def enter(
     return Entered(closure, before, tuple(moved), notices)
 
 
-async def take_back(services: Services, closure_id: int, who: str) -> Closure:
-    """The calendars forget a closing; last days that it moved stay. Raises NotFound, Conflict."""
+async def take_back(services: Services, closure_id: int, who: str) -> TakenBack:
+    """The calendars forget a closing, and last days that nobody was told are what they were.
+
+    Raises NotFound, Conflict.
+    """
     now = services.clock.now()
+    book = services.sender.rulebook
     async with services.ledger.write() as connection:
         closure = await closures.remove(connection, closure_id, who, now)
-        detail = {"branch": closure.branch, "first": closure.first.isoformat()}
+        cause = _cause(book, closure, closure.entered_at)
+        back, kept = await closures.move_back(connection, closure, cause.id, book.local(now).date(), now)
+        detail = {
+            "branch": closure.branch,
+            "first": closure.first.isoformat(),
+            "moved_back": len(back),
+            "kept": len(kept),
+        }
         await accounts.record(connection, who, "closure.remove", f"closure:{closure_id}", detail, now)
     await services.refresh_days()
-    return closure
+    return TakenBack(closure, tuple(back), tuple(kept))
 
 
 def batches_then(book: Rulebook, known: Days, closing: Closing) -> tuple[SlotThen, ...]:

@@ -10,28 +10,27 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
-from typing import Any
+
+from starlette.types import ASGIApp
 
 from bounces.lmtp import LmtpListener
-from bounces.mailbox import ImapOptions, MailboxReader, MailboxState
+from bounces.mailbox import MailboxState
 from bounces.watcher import Watcher
 from holds_core.errors import TodokuError
 from holds_core.ledger import daemons, outbox, upkeep
 from holds_core.rulebook import Rulebook
-from holds_core.settings import Imap, MxCheck, Settings
+from holds_core.settings import Settings
+from holds_core.settings.secrets import Secrets
 from mailer import maillog
 from mailer.app.alerts import Alerts, Senses
-from mailer.app.canaries import Canaries
-from mailer.app.days import holidays_of
-from mailer.app.domains import DomainChecks
-from mailer.app.dropfolder import DropFolder
-from mailer.app.feeds.live import LagWatch, pollers
+from mailer.app.feeds.live import LagWatch
 from mailer.app.notify import Notifier
 from mailer.app.reception import ReceptionDesk
+from mailer.app.reload import Wanted, held, until_stop, wanted
 from mailer.app.running import Running
-from mailer.app.services import Services, event_rules
+from mailer.app.services import Decided, Services, event_rules
 from mailer.app.shelfkeeper import ShelfKeeper
 from mailer.app.summary import Summary
 from mailer.app.supervisor import Supervisor, Task
@@ -40,9 +39,7 @@ from mailer.app.web.app import patron_app, staff_app
 from mailer.app.web.serve import WebServer
 from mailer.batches import Batches
 from mailer.clock import wait
-from mailer.compose import Composer
 from mailer.outcome import DOUBT_WAIT
-from mailer.render import Renderer
 
 PURGE_EVERY_S = 86_400.0
 SWITCH_S = 0.0005
@@ -51,22 +48,30 @@ BEAT_S = 15.0
 
 
 class Daemon:
-    """Everything that runs. Start it with `run`; `ready` is set once it listens."""
+    """Everything that runs. Start it with `run`; `ready` is set once it listens.
+
+    `reread` brings the settings and secrets of now; `watch` is the lookout if it does not run in this process.
+    """
 
     def __init__(
-        self, services: Services, notifier: Notifier, reread: Callable[[], Settings] | None = None
+        self,
+        services: Services,
+        notifier: Notifier,
+        reread: Callable[[], tuple[Settings, Secrets]] | None = None,
+        watch: Task | None = None,
     ) -> None:
         self.services = services
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
         self.supervisor = Supervisor(services.clock)
-        self._notifier, self._reread = notifier, reread
+        self._notifier, self._reread, self._watch = notifier, reread, watch
         self.batches: Batches | None = None
         self.lmtp: LmtpListener | None = None
-        self.mailbox: MailboxReader | None = None
         self.mailbox_state = MailboxState()
         self.staff: WebServer | None = None
         self.patrons: WebServer | None = None
+        self._wanted: dict[str, Wanted] = {}
+        self._running = Running(lambda: self.supervisor.states, self._senses())
 
     async def run(self) -> None:
         """Until a signal or `stop`. Raises TodokuError for what cannot be started at all."""
@@ -111,7 +116,6 @@ class Daemon:
         services, clock = self.services, self.services.clock
         self.batches = Batches(services.ledger, services.rulebook, clock, began)
         watcher = Watcher(services.ledger, clock.now, clock.sleep, maillog)
-        self.supervisor.add("sender", services.sender.run)
         self.supervisor.add("batches", self.batches.run)
         keeper = ShelfKeeper(services.ledger, self._rulebook, event_rules, clock)
         self.supervisor.add("shelf", keeper.run)
@@ -123,43 +127,29 @@ class Daemon:
         )
         self.supervisor.add("ingest", until_stop(services.ingest.run))
         self.supervisor.add("watcher", until_stop(watcher.run))
-        self.supervisor.add("lookout", until_stop(lookout(services, self._rulebook).run))
         self.supervisor.add("heartbeat", self._heartbeat)
         self.supervisor.add("purge", self._purge)
         self.supervisor.add("summary", Summary(services).run)
         self.supervisor.add("notify", lambda stop: self._notifier.beat(clock, stop, self._status))
         self.supervisor.add("alerts", Alerts(services, self._senses()).run)
-        if services.settings.canaries.mailboxes:
-            self.supervisor.add("canaries", Canaries(services).run)
-        checks = services.settings.address_checks
-        if checks.mx is MxCheck.ON:
-            domains = DomainChecks(services.ledger, checks, clock)
-            self.supervisor.add("address_checks", domains.run)
-        folders = DropFolder(services)
-        if folders.watched:
-            self.supervisor.add("drop_folder", folders.run)
-        for poller in pollers(services):
-            self.supervisor.add(f"feed_{poller.name}", poller.run)
         self.supervisor.add("feed_lag", LagWatch(services).run)
-        intake, secrets = services.settings.intake, services.secrets
-        if intake.imap is not None:
-            self.mailbox = self._reader(intake.imap, secrets.imap_password, self._mailbox_state)
-            self.supervisor.add("mailbox", until_stop(self.mailbox.run))
-        if intake.former_imap is not None:
-            former = self._reader(intake.former_imap, secrets.former_imap_password, lambda state: None)
-            self.supervisor.add("former_mailbox", until_stop(former.run))
+        self._add_wanted()
 
-    def _reader(
-        self, imap: Imap, password: str | None, on_change: Callable[[MailboxState], None]
-    ) -> MailboxReader:
-        services = self.services
-        return MailboxReader(
-            imap_options(imap, password),
-            services.ingest.store,
-            services.clock.now,
-            on_change,
-            jitter=services.jitter,
-        )
+    def _add_wanted(self) -> list[str]:
+        """Begins, renews and ends the tasks that depend on settings. Returns their names."""
+        before, after = self._wanted, wanted(self.services, self._mailbox_state)
+        watch = self._watch or until_stop(lookout(self.services, self._rulebook).run)
+        after["lookout"] = Wanted(self.services.settings, watch)
+        changed = [
+            name for name, task in after.items() if name not in before or before[name].made_of != task.made_of
+        ]
+        gone = [name for name in before if name not in after]
+        for name in gone:
+            self.supervisor.remove(name)
+        for name in changed:
+            self.supervisor.add(name, after[name].task)
+        self._wanted = after
+        return changed + gone
 
     def _rulebook(self) -> Rulebook:
         """The one in force: a reload brings a new one."""
@@ -176,7 +166,7 @@ class Daemon:
                 if self.lmtp is not None and self.services.settings.intake.lmtp is not None
                 else None
             ),
-            mailbox=lambda: self.mailbox_state if self.mailbox is not None else None,
+            mailbox=lambda: self.mailbox_state if self.services.settings.intake.imap is not None else None,
         )
 
     async def _purge(self, stop: asyncio.Event) -> None:
@@ -212,9 +202,7 @@ class Daemon:
                 )
                 await self.lmtp.start()
                 opened.push_async_callback(self.lmtp.stop)
-            running = Running(lambda: self.supervisor.states, self._senses())
-            staff = staff_app(services, restarts=self._restarts, running=running)
-            self.staff = WebServer(staff, *settings.desk.listen, name="desk")
+            self.staff = WebServer(self._staff_app(), *settings.desk.listen, name="desk")
             self.patrons = WebServer(patron_app(services), *settings.confirm.listen, name="confirm")
             for server in (self.staff, self.patrons):
                 server.bind()
@@ -249,32 +237,38 @@ class Daemon:
         self.stop.set()
 
     def reload(self) -> None:
-        """Reads settings and templates again: texts, branches, batches, deadlines, pacing, log level.
+        """Reads settings, secrets, templates and the guide again, and goes on by them.
 
-        Database, relay, DKIM keys, intake and listening addresses stay as they were until a restart. A
-        configuration that cannot be used changes nothing.
+        What cannot be used changes nothing, and the log says why. What only a restart can change
+        (`reload.NEEDS_RESTART`) stays as it was, and the log names its keys.
         """
         if self._reread is None:
             return
         self._notifier.reloading()
         try:
-            settings = self._reread()
-            rulebook = Rulebook.of(settings, holidays_of(settings), self.services.days.known)
-            composer = Composer(
-                rulebook,
-                self.services.keys,
-                self.services.providers,
-                Renderer(settings.library.templates_folder),
-                self.services.sign,
-            )
-        except TodokuError as error:
-            maillog.event("reload_refused", why=str(error))
+            settings, secrets = self._reread()
+            settings, waiting = held(self.services.settings, settings)
+            made = self.services.decide(settings, secrets)
+        except (TodokuError, OSError) as error:
+            maillog.reload_refused(str(error))
         else:
-            self.services.sender.reload(rulebook, composer)
-            if self.batches is not None:
-                self.batches.reload(rulebook)
-            maillog.event("reloaded")
+            maillog.reloaded(self._take(made), waiting)
         self._notifier.send(READY="1", STATUS=self._status())
+
+    def _take(self, made: Decided) -> list[str]:
+        """Goes on by what was read. Returns the names of the tasks that begin anew."""
+        logging = made.settings.logging
+        maillog.reshape(json=logging.format.value == "json", level=logging.level.value)
+        self.services.take(made)
+        if self.batches is not None:
+            self.batches.reload(made.rulebook)
+        if self.staff is not None and self.patrons is not None:
+            self.staff.renew(self._staff_app())
+            self.patrons.renew(patron_app(self.services))
+        return self._add_wanted()
+
+    def _staff_app(self) -> ASGIApp:
+        return staff_app(self.services, restarts=self._restarts, running=self._running)
 
     def _restarts(self) -> dict[str, int]:
         return {state.name: state.restarts for state in self.supervisor.states}
@@ -285,7 +279,8 @@ class Daemon:
     def _status(self) -> str:
         state = self.services.sender.state
         relay = {None: "relay not tried", True: "relay up", False: f"relay down ({state.relay_error})"}
-        return f"sending {state.paused or self._mode()}; {relay[state.relay_up]}; handed over {state.sent}"
+        sending = state.paused.removeprefix("sending.mode: ") or self._mode()
+        return f"sending {sending}; {relay[state.relay_up]}; handed over {state.sent}"
 
 
 def _settle_down() -> None:
@@ -299,34 +294,3 @@ def _settle_down() -> None:
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH_S)
-
-
-def until_stop(work: Callable[[], Coroutine[Any, Any, object]]) -> Task:
-    """A task for the supervisor from a coroutine function that runs until it is cancelled."""
-
-    async def task(stop: asyncio.Event) -> None:
-        running = asyncio.create_task(work())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not running.done():
-            running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-
-    return task
-
-
-def imap_options(imap: Imap, password: str | None) -> ImapOptions:
-    return ImapOptions(
-        host=imap.host,
-        port=imap.port,
-        tls="implicit" if imap.tls.value == "implicit" else "none",
-        verify=imap.verify_tls,
-        ca_file=imap.ca_file,
-        username=imap.username,
-        password=password or "",
-        folder=imap.folder,
-        done_folder=imap.done_folder,
-        poll=imap.poll,
-    )

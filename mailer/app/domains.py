@@ -19,9 +19,11 @@ import dns.resolver
 from holds_core.address_checks import MailDomain
 from holds_core.ledger import mail_domains
 from holds_core.ledger.session import Ledger
+from holds_core.providers import FEW_PATRONS
 from holds_core.settings import AddressChecks
 from mailer import maillog
 from mailer.clock import Clock, wait
+from mailer.compose import OTHER
 
 AT_ONCE = 4
 """Questions on the way at a time."""
@@ -104,7 +106,9 @@ class DomainChecks:
             async with self._ledger.write() as connection:
                 concerned = await mail_domains.record(connection, domain, verdict, now, self._for(verdict))
             if verdict not in (MailDomain.OK, MailDomain.UNKNOWN):
-                maillog.event("mail_domain", domain=domain, verdict=verdict.value, patrons=concerned)
+                # of few patrons, the domain may say who they are; the desk tells staff
+                named = domain if concerned >= FEW_PATRONS else OTHER
+                maillog.event("mail_domain", domain=named, verdict=verdict.value, patrons=concerned)
 
     def _for(self, verdict: MailDomain) -> timedelta:
         if verdict is MailDomain.UNKNOWN:

@@ -7,7 +7,7 @@ there is something to tell. A file that is still being written is not touched, a
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -50,7 +50,8 @@ async def import_snapshot(
     """
     snapshot, kind = choose(services.settings.feeds.snapshots, path.name, feed)
     return await _intake(services).take(
-        path,
+        # a link that a person names is followed, one in a watched folder never
+        await asyncio.to_thread(path.resolve),
         snapshot,
         kind,
         dry_run=dry_run,
@@ -205,25 +206,46 @@ def _marker(path: Path) -> Path:
 
 
 def _put_away(path: Path, report: SnapshotReport) -> None:
-    """Moves the file to `done`, or to `failed` if nothing of it was used; the report goes beside it."""
+    """Moves the file to `done`, or to `failed` if nothing of it was used; the report goes beside it.
+
+    Whoever may write here must not lead us elsewhere by a link of that name, however quick they are: the
+    folder is opened once, and all that follows happens in the one that was opened.
+    """
     folder = path.with_name("failed" if report.refused else "done")
-    # whoever may write here must not lead us elsewhere by a link of that name
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, "the folder is a link", str(folder))
-    folder.mkdir(exist_ok=True)
-    target = _free(folder / path.name)
-    if report.failed or report.conflict_count:
-        # before the file: whoever finds the one finds the other
-        with _free(target.with_name(f"{target.name}.report.txt")).open("x", encoding="utf-8") as out:
-            out.write("\n".join(report.lines()) + "\n")
-    path.rename(target)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        name = _free(path.name, inside)
+        if report.failed or report.conflict_count:
+            # before the file: whoever finds the one finds the other
+            _write(_free(f"{name}.report.txt", inside), "\n".join(report.lines()) + "\n", inside)
+        os.rename(path, name, dst_dir_fd=inside)
+    finally:
+        os.close(inside)
     _marker(path).unlink(missing_ok=True)
 
 
-def _free(path: Path) -> Path:
-    """`path`, with a number behind it if there is such a file already."""
-    number, free = 1, path
-    while os.path.lexists(free):
+def _write(name: str, text: str, folder: int) -> None:
+    """A new file in an open folder, never one that is there already."""
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640, dir_fd=folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write(text)
+
+
+def _free(name: str, folder: int) -> str:
+    """`name`, with a number before its ending if the open folder has such a file already."""
+    number, free, parts = 1, name, Path(name)
+    while _is_there(free, folder):
         number += 1
-        free = path.with_name(f"{path.stem}.{number}{path.suffix}")
+        free = f"{parts.stem}.{number}{parts.suffix}"
     return free
+
+
+def _is_there(name: str, folder: int) -> bool:
+    """Whether there is anything of that name, be it a link that leads nowhere."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+from urllib.parse import urlsplit
 
 from mailer.app.commented import Commented
 from mailer.app.shipped import shipped
@@ -102,6 +103,29 @@ def files(answers: Answers, key: str) -> list[File]:
             File(f"install/postfix/{name}", postfix(answers, name))
             for name in ("main.cf", "todoku-transport", "todoku-recipients")
         ]
+    found += [
+        File(f"install/{server}/todoku-{side}{'-' * bool(answers.instance)}{answers.instance}.conf", text)
+        for server in ("nginx", "apache")
+        for side, text in proxies(answers, server)
+    ]
+    found.append(File("install/grafana/todoku.json", shipped("deploy/grafana/todoku.json")))
+    return found
+
+
+def proxies(answers: Answers, server: str) -> list[tuple[str, str]]:
+    """What nginx or Apache needs: ("confirm" or "desk", text). The desk's name is the library's to choose."""
+    found = []
+    for side, port, listen in (
+        ("confirm", "127.0.0.1:8081", answers.confirm),
+        ("desk", "127.0.0.1:8080", answers.desk),
+    ):
+        text = shipped(f"deploy/{server}/{side}.conf").replace(port, listen)
+        host = urlsplit(answers.base_url).hostname
+        if side == "confirm" and host:
+            text = text.replace("todoku.library.example.jp", host)
+        if answers.instance:
+            text = text.replace("todoku_confirm", f"todoku_confirm_{answers.instance.replace('-', '_')}")
+        found.append((side, text))
     return found
 
 
@@ -219,8 +243,9 @@ def next_steps(answers: Answers) -> tuple[tuple[str, str, str], ...]:
             (
                 "返送先のドメインを Postfix から Todoku へ渡します (main.cf には追記します)",
                 "Let Postfix pass the return path's domain on (main.cf is to be added to)",
-                f"cp {install}/postfix/todoku-transport {install}/postfix/todoku-recipients /etc/postfix/\n"
-                f"cat {install}/postfix/main.cf >> /etc/postfix/main.cf\n"
+                "".join(_into_postfix(install, name) for name in ("transport", "recipients"))
+                + f"grep -q todoku-transport /etc/postfix/main.cf"
+                f" || cat {install}/postfix/main.cf >> /etc/postfix/main.cf\n"
                 "postmap /etc/postfix/todoku-transport && postfix check && postfix reload",
             )
         )
@@ -238,6 +263,12 @@ def next_steps(answers: Answers) -> tuple[tuple[str, str, str], ...]:
         ),
     ]
     return tuple(steps)
+
+
+def _into_postfix(install: str, name: str) -> str:
+    """Several libraries share one table: what another one put there stays, and nothing is put there twice."""
+    ours, table = f"{install}/postfix/todoku-{name}", f"/etc/postfix/todoku-{name}"
+    return f"touch {table} && grep -vxFf {table} {ours} >> {table}\n"
 
 
 def _what(name: str) -> str:

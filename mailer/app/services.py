@@ -1,7 +1,8 @@
 """Everything one library's process is made of, put together once. The composition root's shopping list.
 
 Enters settings, secrets, a clock and a source of randomness; leaves the parts, wired. Starts nothing: the
-daemon, the commands, the demo and the tests all take their parts from here.
+daemon, the commands, the demo and the tests all take their parts from here. What settings and secrets decide
+is made apart (`Decided`), so that a running process can take it anew, whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from holds_core.ledger.event_rules import EventRules
 from holds_core.ledger.session import Ledger
 from holds_core.providers import Providers
 from holds_core.receiving import ReceivingGuide
-from holds_core.rulebook import Rulebook, limit_rules
+from holds_core.rulebook import Days, Rulebook, limit_rules
 from holds_core.settings import Authority, Reception, Settings
 from holds_core.settings.secrets import Secrets
 from holds_core.tokens import TokenKeys
@@ -24,15 +25,54 @@ from mailer import maillog
 from mailer.app.days import DayKeeper, holidays_of
 from mailer.clock import Clock
 from mailer.compose import Composer
+from mailer.courtesy import Courtesy
 from mailer.dkim import Signer, load
 from mailer.render import Renderer
+from mailer.samples import template_faults
 from mailer.sender import Sender
 from mailer.smtp import Relay, RelayOptions, Tls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What settings and secrets decide, made whole before any of it is used."""
+
+    settings: Settings
+    secrets: Secrets
+    rulebook: Rulebook
+    keys: TokenKeys
+    guide: ReceivingGuide
+    renderer: Renderer
+    composer: Composer
+    sign: Callable[[bytes, datetime], bytes] | None
+
+    @classmethod
+    def by(
+        cls, settings: Settings, secrets: Secrets, providers: Providers, days: Days | None = None
+    ) -> Decided:
+        """Raises TodokuError for settings, keys or templates that cannot be used."""
+        rulebook = Rulebook.of(settings, holidays_of(settings), days)
+        keys = TokenKeys(secrets.token_keys)
+        renderer = Renderer(settings.library.templates_folder)
+        sign = signing(settings, secrets)
+        return cls(
+            settings=settings,
+            secrets=secrets,
+            rulebook=rulebook,
+            keys=keys,
+            guide=ReceivingGuide.load(settings.library.templates_folder),
+            renderer=renderer,
+            composer=Composer(rulebook, keys, providers, renderer, sign),
+            sign=sign,
+        )
+
+
+@dataclass(slots=True)
 class Services:
-    """The parts of one process. `owner` names this process in leases and is new with every start."""
+    """The parts of one process. `owner` names this process in leases and is new with every start.
+
+    Ask for what the settings decide when it is needed: `take` puts others in their place.
+    """
 
     settings: Settings
     secrets: Secrets
@@ -49,6 +89,7 @@ class Services:
     jitter: Callable[[], float]
     owner: str
     days: DayKeeper
+    courtesy: Courtesy
     sign: Callable[[bytes, datetime], bytes] | None = None
     """Adds our DKIM signatures, where we have keys."""
 
@@ -63,35 +104,52 @@ class Services:
         owner: str,
     ) -> Services:
         """Wires the parts. Raises TodokuError for settings, keys or templates that cannot be used."""
-        rulebook = Rulebook.of(settings, holidays_of(settings))
-        # works out the year's holidays (40 ms), which nobody should have to wait for in mid-batch
-        rulebook.deadline(rulebook.default_branch(), sent_on=clock.now().date(), ready_on=None)
-        ledger = Ledger.open(settings.database.async_url)
-        keys = TokenKeys(secrets.token_keys)
         providers = Providers.load()
-        renderer = Renderer(settings.library.templates_folder)
-        sign = signing(settings, secrets)
-        composer = Composer(rulebook, keys, providers, renderer, sign)
-        options = relay_options(settings, secrets)
-        sender = Sender(ledger, rulebook, composer, keys, lambda: Relay(options), clock, jitter, owner)
+        made = Decided.by(settings, secrets, providers)
+        # works out the year's holidays (40 ms), which nobody should have to wait for in mid-batch
+        made.rulebook.deadline(made.rulebook.default_branch(), sent_on=clock.now().date(), ready_on=None)
+        ledger = Ledger.open(settings.database.async_url)
+        connect, courtesy = connector(settings, secrets), Courtesy()
         return cls(
             settings=settings,
             secrets=secrets,
-            rulebook=rulebook,
+            rulebook=made.rulebook,
             ledger=ledger,
-            keys=keys,
+            keys=made.keys,
             providers=providers,
-            guide=ReceivingGuide.load(settings.library.templates_folder),
-            renderer=renderer,
-            composer=composer,
-            sender=sender,
-            ingest=Ingest(ledger, keys, maillog, settings.sender.confirm_addresses),
+            guide=made.guide,
+            renderer=made.renderer,
+            composer=made.composer,
+            sender=Sender(
+                ledger, made.rulebook, made.composer, made.keys, connect, clock, jitter, owner, courtesy
+            ),
+            ingest=Ingest(ledger, made.keys, maillog, settings.sender.confirm_addresses),
             clock=clock,
             jitter=jitter,
             owner=owner,
             days=DayKeeper(ledger),
-            sign=sign,
+            courtesy=courtesy,
+            sign=made.sign,
         )
+
+    def decide(self, settings: Settings, secrets: Secrets) -> Decided:
+        """What other settings would bring, with the closings that were entered since.
+
+        Raises TodokuError, also for a template that cannot be rendered: mail that leaves well is at stake.
+        """
+        made = Decided.by(settings, secrets, self.providers, self.days.known)
+        for fault in template_faults(made.renderer):
+            raise fault
+        return made
+
+    def take(self, made: Decided) -> None:
+        """Goes on by other settings: texts, days, keys, signatures, and the relay of later connections."""
+        self.settings, self.secrets, self.rulebook = made.settings, made.secrets, made.rulebook
+        self.keys, self.guide, self.sign = made.keys, made.guide, made.sign
+        self.renderer, self.composer = made.renderer, made.composer
+        self.sender.reload(made.rulebook, made.composer)
+        self.sender.reconnect(made.keys, connector(made.settings, made.secrets))
+        self.ingest.reload(made.keys, made.settings.sender.confirm_addresses)
 
     async def refresh_days(self) -> None:
         """What was entered about days since we last looked is in force from now on."""
@@ -152,3 +210,9 @@ def relay_options(settings: Settings, secrets: Secrets) -> RelayOptions:
         verify=relay.verify_tls,
         timeout=relay.timeout.total_seconds(),
     )
+
+
+def connector(settings: Settings, secrets: Secrets) -> Callable[[], Relay]:
+    """Makes connections to the relay, which dial when they are first used."""
+    options = relay_options(settings, secrets)
+    return lambda: Relay(options)

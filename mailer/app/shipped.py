@@ -1,4 +1,4 @@
-"""The files that come with the program and are no code: the commented settings, and `deploy/`.
+"""The files that come with the program and are no code: the commented settings, `deploy/`, the guides.
 
 Enters a name as it stands in the project's folder; leaves the text, from the wheel or from the checkout.
 """
@@ -14,7 +14,12 @@ _PLACES: Final = (Path(__file__).with_name("shipped"), Path(__file__).parents[2]
 
 def shipped(name: str) -> str:
     """The text of `config.yaml`, `deploy/systemd/todoku.service` … Raises FileNotFoundError."""
+    return where(name).read_text("utf-8")
+
+
+def where(name: str) -> Path:
+    """The file itself, for a person to open. Raises FileNotFoundError."""
     for place in _PLACES:
         if (place / name).is_file():
-            return (place / name).read_text("utf-8")
+            return place / name
     raise FileNotFoundError(f"{name} did not come with this program")

@@ -341,3 +341,38 @@ async def test_two_readers_of_one_ledger_count_a_mail_once(town: Library) -> Non
 async def test_a_big_mail_is_read_all_the_same(town: Library) -> None:
     mail = await town.take(dsn() + b"x" * 76 * 4000)
     assert mail.state is MailState.USED
+
+
+def feedback(kind: str, token: str) -> bytes:
+    """A feedback report (RFC 5965) of one type."""
+    return (
+        "From: feedback@isp.example\nTo: abuse@library.example\nSubject: report\nMIME-Version: 1.0\n"
+        "Content-Type: multipart/report; report-type=feedback-report; boundary=b\n\n"
+        f"--b\nContent-Type: message/feedback-report\n\nFeedback-Type: {kind}\nUser-Agent: x\nVersion: 1\n\n"
+        f"--b\nContent-Type: message/rfc822\n\nX-Todoku-Notice: {token}\nTo: p1@example.jp\n\n\n--b--\n"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sign", "expected"),
+    [
+        ("abuse", "complaint", "doubtful"),
+        ("fraud", "complaint", "doubtful"),
+        ("something-new", "complaint", "doubtful"),
+        ("not-spam", "seen", "unproven"),  # RFC 6430: the reader took it out of the junk folder
+    ],
+)
+async def test_what_readers_say_of_our_mail(town: Library, kind: str, sign: str, expected: str) -> None:
+    mail = await town.take(feedback(kind, town.token))
+    assert mail.state is MailState.USED
+    assert [item.kind for item in await town.evidence()] == [sign]
+    assert await standing(town.ledger, town.address) == expected
+
+
+@pytest.mark.parametrize("kind", ["auth-failure", "virus"])
+async def test_feedback_about_our_server_is_no_complaint_of_a_patron(town: Library, kind: str) -> None:
+    """RFC 6591: it goes to IT's eyes and marks no address."""
+    before = await town.known()
+    mail = await town.take(feedback(kind, town.token))
+    assert (mail.state, mail.why) == (MailState.QUARANTINED, tell(Why.FOR_IT))
+    assert await town.known() == before

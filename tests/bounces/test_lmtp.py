@@ -300,7 +300,8 @@ async def test_only_allowed_peers_may_enter() -> None:
     shelf = Shelf()
     async with listening(shelf, allowed=("192.0.2.0/24",)) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-        assert (await reader.read()).startswith(b"421 4.7.1")
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"421 4.7.1")
         writer.close()
         await writer.wait_closed()
 
@@ -328,7 +329,8 @@ async def test_connections_beyond_the_limit_are_put_off_and_later_let_in() -> No
     async with listening(shelf, max_connections=2) as listener:
         async with connected(listener), connected(listener):
             reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-            assert (await reader.read()).startswith(b"421 4.3.2")
+            async with asyncio.timeout(10):
+                assert (await reader.read()).startswith(b"421 4.3.2")
             writer.close()
             await writer.wait_closed()
         async with asyncio.timeout(10):
@@ -340,7 +342,8 @@ async def test_connections_beyond_the_limit_are_put_off_and_later_let_in() -> No
 
 async def test_a_silent_connection_is_closed() -> None:
     async with listening(Shelf(), timeout=0.1) as listener, connected(listener) as client:
-        assert await client.reply() == ""
+        async with asyncio.timeout(10):
+            assert await client.reply() == ""
 
 
 async def test_a_client_that_leaves_in_mid_mail_leaves_nothing() -> None:

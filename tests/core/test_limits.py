@@ -17,12 +17,8 @@ from holds_core.limits import (
     COUNTED_WHEN_ASKED,
     NOWHERE,
     WEB_ONLY,
-    WORDS,
     Availability,
-    Limit,
     LimitRules,
-    Refusal,
-    RefusalCode,
     Request,
     Situation,
     Via,
@@ -32,6 +28,7 @@ from holds_core.limits import (
     order_for,
     volumes_due,
 )
+from holds_core.refusals import WORDS, Limit, Refusal, RefusalCode, Spoilt
 
 C = RefusalCode
 BOOKS = Limit(10, frozenset({"book"}), "本", "books")
@@ -250,12 +247,18 @@ def test_every_refusal_has_its_words(code: RefusalCode) -> None:
         assert en.endswith(".")
         assert not re.search(r"[{}]|refus|reject|den(y|ied)", ja + en)
         assert refusal.sentence("fr") == en
+        easy = refusal.sentence("ja-easy")
+        assert easy.endswith(("。", "ください。"))
+        assert "拒否" not in easy
+        assert easy != ja
+        words = (limit.name_ja, limit.unit_ja) if limit else ()
+        assert not re.search("[一-鿿]", re.sub("|".join(map(re.escape, words)) or "$^", "", easy))
     assert WORDS[code].rule_ja
     assert WORDS[code].rule_en.isascii()
 
 
 def test_no_two_refusals_say_the_same() -> None:
-    for language in ("ja", "en"):
+    for language in ("ja", "en", "ja-easy"):
         assert len({Refusal(code).sentence(language) for code in RefusalCode}) == len(RefusalCode)
 
 
@@ -268,10 +271,59 @@ def test_a_limit_is_told_with_its_number() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "code"),
-    [("limit", C.LIMIT), (" Missing ", C.MISSING), ("", C.OTHER), ("拒否", C.OTHER), ("LOST?", C.OTHER)],
+    [
+        ("limit", C.LIMIT),
+        (" Missing ", C.MISSING),
+        ("", C.OTHER),
+        ("拒否", C.OTHER),
+        ("LOST?", C.OTHER),
+        ("行方不明", C.MISSING),
+        ("紛失", C.MISSING),
+        ("汚損 ", C.SOILED),
+        ("予約冊数超過", C.LIMIT),
+        ("延滞", C.OVERDUE),
+        ("ﾒｰﾙｱﾄﾞﾚｽ未登録", C.EMAIL_REQUIRED),
+    ],
 )
 def test_a_feeds_own_reason(reason: str, code: RefusalCode) -> None:
     assert RefusalCode.of(reason) is code
+
+
+@pytest.mark.parametrize(
+    ("reason", "spoilt"),
+    [
+        ("missing", Spoilt.MISSING),
+        ("所在不明", Spoilt.MISSING),
+        ("Lost", Spoilt.LOST),
+        ("亡失", Spoilt.LOST),
+        ("汚損", Spoilt.SOILED),
+        ("汚破損", Spoilt.DAMAGED),
+        ("延滞", None),
+        ("", None),
+    ],
+)
+def test_why_a_library_cancels(reason: str, spoilt: Spoilt | None) -> None:
+    assert Spoilt.of(reason) is spoilt
+
+
+@pytest.mark.parametrize("code", RefusalCode)
+def test_a_notice_keeps_its_refusal(code: RefusalCode) -> None:
+    odd = Limit(3, frozenset({"cd"}), '本"、:]', "b:[ooks", "冊\\")
+    for limit in (None, Limit(10), odd) if code is C.LIMIT else (None,):
+        refusal = Refusal(code, limit)
+        found = Refusal.noted(refusal.note)
+        assert [found.sentence(spoken) for spoken in ("ja", "en", "ja-easy")] == [
+            refusal.sentence(spoken) for spoken in ("ja", "en", "ja-easy")
+        ]
+        assert "\n" not in refusal.note
+
+
+@given(st.text(max_size=40))
+def test_a_feed_may_write_what_it_likes(text: str) -> None:
+    Refusal.noted(text)
+    found = Refusal.noted(f"limit:{text}")
+    assert found.code is C.LIMIT
+    assert found.sentence("ja")
 
 
 def test_rules_that_cannot_be_meant() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -230,3 +231,23 @@ def test_the_grid_covers_all_shares() -> None:
     assert 0 < GRID[0] < 0.01
     assert 0.95 < GRID[-1] < 1
     assert abs(sum(DEFAULT_PRIOR) - 1) < 1e-12
+
+
+class Tail(World):
+    """Mail beside another world's: its notices have numbers of their own."""
+
+    def _one(self, rng: random.Random, number: int, *rest: Any) -> list[Observation]:
+        return super()._one(rng, 1_000_000 + number, *rest)
+
+
+def test_domains_with_a_mail_or_two_do_not_hide_a_change() -> None:
+    """A city has hundreds of them. They can raise no alarm, so the false alarms that are stood are shared by
+    the others alone."""
+    turning = World(
+        {"good.example": FINE, "turns.example": [(0, 0.03), (60, 0.5)]}, mails_a_day=6, days=90, seed=7
+    )
+    many = Tail({f"small{n}.example": FINE for n in range(400)}, mails_a_day=8, days=90, seed=7, patrons=400)
+    seen = sorted([*turning.observations(), *many.observations()], key=lambda item: item.at)
+    [alert] = alerts_of(seen, 90)
+    assert alert.domain == "turns.example"
+    assert 60 < day_of(alert) <= 85

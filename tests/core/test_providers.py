@@ -33,6 +33,25 @@ def table(*rows: str) -> Providers:
 
 
 @pytest.mark.parametrize(
+    ("domain", "named"),
+    [
+        ("Docomo.ne.jp.", "docomo.ne.jp"),
+        ("gmail.com", "gmail.com"),
+        ("ocn.ne.jp", "ocn.ne.jp"),
+        # a customer's part of a company's name space may be a family's
+        ("tanaka.ocn.ne.jp", "OCN"),
+        # a town hall with one reader
+        ("town.tiny.lg.jp", ""),
+        ("lab.saga-u.ac.jp", ""),
+        ("tanaka-family.example", ""),
+        ("", ""),
+    ],
+)
+def test_what_logs_may_call_a_domain(domain: str, named: str) -> None:
+    assert SHIPPED.public_name(domain) == named
+
+
+@pytest.mark.parametrize(
     ("address", "kind", "name"),
     [
         ("a..b@docomo.ne.jp", ProviderKind.CARRIER, "NTT docomo"),

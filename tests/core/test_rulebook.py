@@ -15,11 +15,11 @@ from holds_core.limits import (
     BOTH,
     WEB_ONLY,
     Availability,
-    Limit,
     LimitRules,
     VolumeOrder,
 )
 from holds_core.notices import Kind, Result
+from holds_core.refusals import Limit
 from holds_core.retry import next_try
 from holds_core.rulebook import Closing, Days, Rulebook
 from mailer.app.services import event_rules
@@ -174,6 +174,11 @@ def test_until_when_a_sign_is_awaited(settings: str, kind: Kind, branch: str, en
         # a deadline so near that no window fits: something is awaited all the same
         ("", "2026-11-25", "2026-11-25 12:00"),
         ("confirmation: {windows: {hold_ready: 6h}}", "2026-11-25", "2026-11-24 18:00"),
+        # what a feed may say, beyond all that a calendar knows
+        ("", "1926-11-25", "2026-11-25 12:00"),
+        ("", "0001-01-01", "2026-11-25 12:00"),
+        ("", "9999-12-31", "2026-11-27 12:00"),
+        ("confirmation: {windows: {hold_ready: 10d}}", "2150-12-31", "2026-12-04 12:00"),
     ],
 )
 def test_a_window_ends_while_a_call_still_helps(settings: str, deadline: str, ends: str) -> None:

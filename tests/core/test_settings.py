@@ -292,6 +292,14 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert "pass" not in repr(found).replace("password", "")
 
 
+@pytest.mark.parametrize("way", ["token_file: t", "token_command: fetch 'my token'"])
+def test_a_token_takes_the_passwords_place(tmp_path: Path, way: str) -> None:
+    found = settings(f"intake: {{imap: {{host: imap.example.jp, username: u, {way}}}}}")
+    assert found.intake.imap is not None
+    assert found.intake.imap.password_file is None
+    assert found.intake.imap.token_file in (None, Path("/etc/todoku/t"))
+
+
 def test_the_environment_wins_over_files(tmp_path: Path) -> None:
     secret_file(tmp_path, "token.keys", NEW_KEY)
     env = {"TODOKU_RELAY_PASSWORD": "a", "TODOKU_IMAP_PASSWORD": "b", "TODOKU_API_TOKENS": "one, two,"}

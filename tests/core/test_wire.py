@@ -47,6 +47,8 @@ GOOD: list[tuple[dict[str, Any], ev.Event]] = [
         ev.HoldEvent(type="hold.requested", id="e1", at=TIME, hold_id="H1", patron_id="P1", title="吾輩は猫である", material="book", branch="main", via="web", availability="on_loan", set_id="S1", volume=3, contact="email"),
     ),
     (HOLD | {"deadline": "2026-11-29"}, ev.HoldEvent(type="hold.shelved", id="e1", at=TIME, hold_id="H1", patron_id="P1", deadline=date(2026, 11, 29))),
+    # some systems write the last date of all for a deadline that is not set
+    (HOLD | {"deadline": "9999-12-31"}, ev.HoldEvent(type="hold.shelved", id="e1", at=TIME, hold_id="H1", patron_id="P1")),
     (HOLD | {"deadline": "2026-11-29T23:59:00+09:00"}, ev.HoldEvent(type="hold.shelved", id="e1", at=TIME, hold_id="H1", patron_id="P1", deadline=date(2026, 11, 29))),
     # some systems write numbers
     (HOLD | {"hold_id": 17, "patron_id": 42, "volume": "2"}, ev.HoldEvent(type="hold.shelved", id="e1", at=TIME, hold_id="17", patron_id="42", volume=2)),
@@ -133,6 +135,9 @@ BAD: list[tuple[Any, str]] = [
     (HOLD | {"deadline": 86400}, f"deadline: {NUMBER}"),
     (HOLD | {"deadline": "20261129"}, f"deadline: {NUMBER}"),
     (HOLD | {"deadline": "soon"}, "deadline: Input should be a valid date or datetime, input is too short"),
+    (HOLD | {"deadline": "1926-11-29"}, "deadline: a day on the hold shelf lies in the years 2000 to 2150"),
+    (HOLD | {"deadline": "9998-12-31"}, "deadline: a day on the hold shelf lies in the years 2000 to 2150"),
+    (BASE | {"type": "hold.extended", "hold_id": "H1", "deadline": "9999-12-31"}, "deadline: a hold is extended to a day"),
     (HOLD | {"deadline": "2026-02-30"}, "deadline: Input should be a valid date or datetime, day value is outside expected range"),
     (HOLD | {"deadline": "2026-11-29Tnoon"}, "deadline: Invalid isoformat string: '2026-11-29Tnoon'"),
     *(

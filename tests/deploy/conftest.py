@@ -24,7 +24,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     return folder
 
@@ -39,7 +39,7 @@ def installed(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=clean_environment() | {"PYTHON": os.path.realpath(sys.executable)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "bin"

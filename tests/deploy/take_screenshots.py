@@ -14,11 +14,13 @@ from pathlib import Path
 
 from playwright.async_api import Page, async_playwright, expect
 
+from holds_core.silence_reasons import RiskReason
 from mailer.app.web.serve import WebServer
 from tests.deploy.conftest import ROOT
 from tests.e2e.test_desk import ARGUMENTS, CHROMIUM
 from tests.mailer.desk.library import PASSWORD, Library, peopled
 from tests.mailer.desk.test_pages import quarantined
+from tests.mailer.desk.test_watch import weigh_each
 
 IMAGES = ROOT / "docs/ja/images"
 PICTURES = {
@@ -28,7 +30,19 @@ PICTURES = {
     "quarantine": "/quarantine",
     "traffic": "/traffic",
 }
-VIEW = {"width": 1000, "height": 700}
+RISKS = {
+    "1000208": (0.72, (RiskReason.NO_SIGN, RiskReason.RARE_VISITOR)),
+    "1000415": (0.28, (RiskReason.NO_SIGN,)),
+    "1000702": (0.41, (RiskReason.NO_SIGN,)),
+    "1000951": (0.86, (RiskReason.REFUSED_USER,)),
+    "1000845": (0.64, (RiskReason.REFUSED_USER,)),
+    "1000123": (0.55, (RiskReason.REFUSED_OTHER,)),
+    "1000533": (0.6, (RiskReason.NOT_SENT,)),
+    "1000967": (0.35, (RiskReason.NOT_SENT,)),
+    "1000619": (0.12, (RiskReason.NOT_SENT,)),
+}
+"""What the model says of the nine, so that the pictures show its bar and its words."""
+VIEW = {"width": 1280, "height": 800}
 MOST = 1000
 """Pixels of height: what lies further down teaches nothing more."""
 
@@ -39,6 +53,7 @@ async def take(folder: Path) -> None:
     await library.open()
     await peopled(library)
     await quarantined(library)
+    await weigh_each(library, RISKS)
     server, stop = WebServer(library.app(), "127.0.0.1", 0), asyncio.Event()
     server.bind()
     serving = asyncio.create_task(server.run(stop))

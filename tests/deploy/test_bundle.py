@@ -19,7 +19,7 @@ def run(program: Path, *arguments: object, cwd: Path) -> str:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -77,7 +77,7 @@ def test_a_changed_wheel_is_not_installed(bundle: Path, tmp_path: Path) -> None:
         env=clean_environment() | {"PYTHON": os.path.realpath(sys.executable)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode != 0
     assert "HASH" in done.stdout + done.stderr

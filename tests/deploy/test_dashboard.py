@@ -2,6 +2,10 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from mailer.app.web.app import staff_app
 from tests.deploy.conftest import ROOT
 from tests.e2e.library import library
 from tests.servers.ports import free_port
+from tests.servers.workplace import find_program
 
 DASHBOARD = json.loads((ROOT / "deploy/grafana/todoku.json").read_text("utf-8"))
 
@@ -82,14 +87,52 @@ def test_panels_do_not_overlap() -> None:
         taken |= cells
 
 
-def test_the_containerfile_copies_what_is_there() -> None:
+def test_the_containerfile_copies_what_the_program_is_made_of(tmp_path: Path) -> None:
+    """Its COPY lines, followed in an empty folder, are enough to build the wheel that the checkout builds."""
     text = (ROOT / "deploy/Containerfile").read_text()
-    assert (ROOT / "requirements/run.txt").exists()
-    assert "requirements/run.txt" in text
-    assert "--require-hashes" in text
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.M):
+        *sources, target = line.split()
+        for source in sources:
+            place = tmp_path / "src" / target / ("" if (ROOT / source).is_dir() else Path(source).name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+            copy(ROOT / source, place)
+    for name, folder in (("copied", tmp_path / "src"), ("whole", ROOT)):
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / name],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            timeout=180,
+        )
+    [ours], [theirs] = (list((tmp_path / name).glob("*.whl")) for name in ("copied", "whole"))
+    assert set(zipfile.ZipFile(ours).namelist()) == set(zipfile.ZipFile(theirs).namelist())
+
+
+def test_the_containerfile_locks_what_it_installs_and_runs_as_nobody_special() -> None:
+    text = (ROOT / "deploy/Containerfile").read_text()
+    assert "--require-hashes -r requirements/run.txt" in text
     assert re.search(r"^USER todoku$", text, re.M)
     minimum = re.search(r'requires-python = ">=(\d+)\.(\d+)"', (ROOT / "pyproject.toml").read_text())
     images = re.findall(r"python:(\d+)\.(\d+)-slim", text)
     assert minimum is not None
     assert images
     assert all(tuple(map(int, image)) >= tuple(map(int, minimum.groups())) for image in images)
+
+
+def test_an_audit_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    """Without pip-audit `make audit` says what to install; what pip-audit cannot look up fails it too."""
+    (tmp_path / "bin").mkdir()
+    for tool in ("sh", "make"):
+        (tmp_path / "bin" / tool).symlink_to(find_program(tool, tool))
+    done = subprocess.run(
+        [tmp_path / "bin/make", "audit"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path / "bin")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "pipx install pip-audit" in done.stderr
+    assert re.search(r"^\tpip-audit --strict .*--require-hashes", (ROOT / "Makefile").read_text(), re.M)

@@ -1,5 +1,6 @@
 """`todoku init`: asked at a terminal or told by options, it leaves files that work and replaces none."""
 
+import json
 import os
 import pty
 import re
@@ -21,6 +22,7 @@ from mailer.app.cli import app
 from mailer.app.commented import Commented
 from mailer.app.shipped import shipped
 from tests.deploy.conftest import ROOT
+from tests.servers.workplace import find_program
 
 TODOKU = Path(sys.executable).with_name("todoku")
 OPTIONS = (
@@ -48,7 +50,7 @@ def at_a_terminal(command: list[str], answers: Iterable[tuple[str, str]]) -> tup
     os.close(its)
     seen, begin = "", 0
     for question, answer in answers:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while question not in seen[begin:]:
             assert time.monotonic() < deadline, f"never asked for {question}: {seen}"
             if select.select([mine], [], [], 0.2)[0]:
@@ -61,7 +63,7 @@ def at_a_terminal(command: list[str], answers: Iterable[tuple[str, str]]) -> tup
     except OSError:  # a pseudo terminal ends so on Linux
         pass
     os.close(mine)
-    return process.wait(30), seen
+    return process.wait(120), seen
 
 
 def test_at_a_terminal_it_asks_in_japanese_and_english(tmp_path: Path) -> None:
@@ -197,6 +199,66 @@ def test_several_libraries_on_one_host(tmp_path: Path) -> None:
     assert "systemctl enable --now todoku@chuo" in done.stdout
 
 
+def domains_of_postfix(folder: Path, said: str) -> dict[str, str]:
+    """Follows the printed Postfix step in a folder of the test's own; each domain with where its mail goes."""
+    step = [line.strip() for line in said.splitlines() if "/etc/postfix" in line and "postmap" not in line]
+    assert len(step) == 3
+    for line in step:
+        subprocess.run(["sh", "-c", line.replace("/etc/postfix", str(folder))], check=False, timeout=180)
+    table = f"texthash:{folder}/todoku-transport"
+    listed = subprocess.run(
+        [find_program("postmap", "postfix"), "-s", table], capture_output=True, text=True, timeout=180
+    )
+    assert listed.stderr == "", "no line twice"
+    return dict(line.split() for line in listed.stdout.splitlines())
+
+
+def test_postfix_serves_several_libraries_by_one_table(tmp_path: Path) -> None:
+    """What the second library's steps do leaves the first one's mail its way; done twice they change nothing."""
+    folder = tmp_path / "postfix"
+    folder.mkdir()
+    (folder / "main.cf").write_text("myhostname = mx.example.jp\n")
+    one = init(tmp_path / "etc", *OPTIONS, "--instance", "chuo").stdout
+    two = init(
+        *(tmp_path / "etc", *OPTIONS, "--instance", "kita", "--lmtp", "127.0.0.1:8124"),
+        *("--return-path-domain", "bounce.kita.example.jp"),
+    ).stdout
+    domains_of_postfix(folder, one)
+    found = domains_of_postfix(folder, two)
+    assert found == {
+        "bounce.lib.sakura.example.jp": "lmtp:inet:127.0.0.1:8024",
+        "bounce.kita.example.jp": "lmtp:inet:127.0.0.1:8124",
+    }
+    assert domains_of_postfix(folder, two) == found
+    settings = (folder / "main.cf").read_text()
+    assert settings.count("\nrelay_domains = ") == settings.count("\ntransport_maps = ") == 1
+    recipients = (folder / "todoku-recipients").read_text()
+    assert "@bounce\\.lib\\.sakura" in recipients
+    assert "@bounce\\.kita\\." in recipients
+
+
+def test_the_web_servers_snippets_are_this_librarys(tmp_path: Path) -> None:
+    init(
+        *(tmp_path / "etc", *OPTIONS, "--instance", "chuo", "--base-url", "https://yoyaku.example.jp"),
+        *("--confirm", "127.0.0.1:9081", "--desk", "127.0.0.1:9080"),
+    )
+    install = tmp_path / "etc/chuo/install"
+    for server in ("nginx", "apache"):
+        confirm = (install / server / "todoku-confirm-chuo.conf").read_text()
+        assert "yoyaku.example.jp" in confirm
+        assert "http://127.0.0.1:9081" in confirm
+        assert "http://127.0.0.1:9080" in (install / server / "todoku-desk-chuo.conf").read_text()
+    # two libraries behind one nginx have zones of their own
+    assert (install / "nginx/todoku-confirm-chuo.conf").read_text().count("zone=todoku_confirm_chuo") == 2
+    assert json.loads((install / "grafana/todoku.json").read_text())["panels"]
+
+
+def test_the_guide_that_is_named_can_be_opened(tmp_path: Path) -> None:
+    named = re.search(r"the guide: (\S+)", init(tmp_path / "etc", *OPTIONS).stdout)
+    assert named is not None
+    assert "並行稼働" in Path(named[1]).read_text("utf-8")
+
+
 def test_the_commands_shown_name_files_that_were_written(tmp_path: Path) -> None:
     done = init(tmp_path / "etc", *OPTIONS, "--relay-username", "todoku")
     named = re.findall(rf"{tmp_path}/etc/install/[\w./@-]+", done.stdout)
@@ -216,7 +278,7 @@ def test_the_runner_gives_a_command_the_services_settings(tmp_path: Path) -> Non
         cwd="/",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert '"status": "ok"' in done.stdout, done.stdout + done.stderr
 

@@ -1,5 +1,6 @@
 """The nginx and Apache snippets before a real daemon: they let through what they should, and no more."""
 
+import asyncio
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -132,7 +133,7 @@ async def front(
         place.write(f"snippet-{kind}.conf", render(f"{server}/{kind}.conf", ports, certificate))
     place.write("server.conf", (NGINX if server == "nginx" else APACHE).replace("@HOME@", str(place.path)))
     check, run = commands(server, place.path)
-    checked = subprocess.run(check, capture_output=True, text=True, timeout=30)
+    checked = subprocess.run(check, capture_output=True, text=True, timeout=120)
     assert checked.returncode == 0, checked.stderr
     async with daemon(tmp_path, ports["desk-behind"]):
         process = place.run(*run, output=place.path / "server.out")
@@ -183,9 +184,14 @@ async def test_cookies_leave_by_https_alone(front: Front) -> None:
 
 
 async def test_a_client_cannot_choose_its_address(front: Front) -> None:
-    """Guesses are counted by client: one that invents addresses is still one."""
+    """Guesses are counted by client: one that invents addresses is still one. Ours is the 429: nginx's own
+    503 would come in any case."""
     answers = []
-    for number in range(40):
+    for number in range(120):
         said = {"X-Forwarded-For": f"203.0.113.{number}"}
         answers.append((await front.confirm.get("/c/" + "b" * 20, headers=said)).status_code)
-    assert {429, 503} & set(answers), answers
+        if answers[-1] == 429:
+            break
+        if answers[-1] == 503:
+            await asyncio.sleep(0.2)  # what nginx lets through in a second: 5
+    assert answers[-1] == 429, answers

@@ -35,7 +35,7 @@ def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
         [find_program("systemd-analyze", "systemd"), *map(str, arguments), "--no-pager"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 
@@ -119,7 +119,7 @@ def test_the_user_and_the_folders_are_made(tmp_path: Path) -> None:
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         assert done.returncode == 0, done.stderr
     assert re.search(

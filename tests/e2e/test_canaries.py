@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from bounces.canary import CanaryBox, Place, Secret, look
-from bounces.imap import Broken, LoginRefused
+from bounces.canary import CanaryBox, Place, look
+from bounces.imap import Broken, LoginRefused, Secret
 from bounces.lmtp import LmtpListener
 from holds_core.config import parse
 from holds_core.ledger import canaries
@@ -30,6 +26,7 @@ from tests.e2e.library import Library, config, library, lmtp
 from tests.e2e.test_daemon import daemon, post, todoku, write_config
 from tests.servers.dns import DnsServer
 from tests.servers.dovecot import Dovecot
+from tests.servers.oauth import Tokens, token_endpoint
 from tests.servers.ports import wait_until
 from tests.servers.postfix import Relay
 
@@ -152,8 +149,9 @@ async def test_a_bounce_is_no_silent_loss_and_waits_for_nobody(
     ):
         services = library.services
         box = services.settings.canaries.mailboxes[0].model_copy(update={"address": "patron@late.example"})
+        ours = services.settings.canaries.model_copy(update={"mailboxes": (box,)})
+        services.settings = services.settings.model_copy(update={"canaries": ours})
         task = Canaries(services)
-        task._boxes = {box.address: box}
         await library.batch()
         assert await task.send() == 1
 
@@ -228,37 +226,10 @@ async def test_a_mailbox_that_cannot_be_opened_settles_nothing(
 # -- XOAUTH2 ---------------------------------------------------------------------------------------
 
 
-class Tokens:
-    """The provider's token endpoint, which Dovecot asks whose a token is."""
-
-    def __init__(self) -> None:
-        self.good: set[str] = set()
-        self.asked: list[str] = []
-
-
 @pytest.fixture
 def tokens(dovecot: Dovecot) -> Iterator[Tokens]:
-    book = Tokens()
-
-    class Endpoint(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            token = parse_qs(urlsplit(self.path).query)["access_token"][0]
-            book.asked.append(token)
-            self.send_response(200 if token in book.good else 401)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps({"login": "patron"} if token in book.good else {}).encode())
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", dovecot.oauth_port), Endpoint)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield book
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with token_endpoint(dovecot.oauth_port, "patron") as book:
+        yield book
 
 
 def box(dovecot: Dovecot, token: str) -> CanaryBox:

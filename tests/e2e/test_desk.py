@@ -18,6 +18,7 @@ from mailer.app.web.serve import WebServer
 from tests.mailer.desk.conftest import eight_days  # noqa: F401 - a fixture
 from tests.mailer.desk.library import PASSWORD, Library
 from tests.mailer.desk.test_pages import quarantined
+from tests.mailer.desk.test_provisional import made_up
 
 CHROMIUM = "/usr/bin/chromium"
 _CI = Path(__file__).resolve().parents[2] / "build" / "screenshots" if os.environ.get("CI") else None
@@ -33,7 +34,9 @@ WIDE, NARROW = (1280, 800), (375, 740)
 PAGES = (
     *("/", "/?view=all", "/print", "/patrons", "/patrons?q=長曽我部", "/patrons/1000208"),
     *("/patrons/1000208/resend", "/report", "/report/print", "/unsynced", "/quarantine", "/traffic"),
-    *("/system", "/system/accounts", "/system/audit", "/system/templates/hold_ready/ja", "/stop"),
+    *("/provisional", "/system", "/system/accounts", "/system/accounts/kato", "/system/audit", "/password"),
+    *("/system/settings", "/system/templates", "/system/templates/hold_ready/ja", "/stop"),
+    *("/slips", "/closures", "/shelf", "/closed"),
 )
 
 
@@ -215,6 +218,12 @@ _FAULTS = """() => {
   for (const id of ids.filter((id, at) => ids.indexOf(id) !== at)) faults.push("twice: #" + id);
   if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
   if (!document.documentElement.lang || !document.title.trim()) faults.push("no language or title");
+  for (const value of document.querySelectorAll("dd, td")) {
+    // a column so narrow that each letter has a line of its own
+    if (value.getClientRects().length && value.textContent.trim().length > 4 && value.clientWidth < 24) {
+      faults.push("squeezed: " + value.textContent.trim().slice(0, 40));
+    }
+  }
   for (const chart of document.querySelectorAll("svg:not([aria-hidden])")) {
     if (!chart.getAttribute("aria-label")) faults.push("a chart without words");
   }
@@ -274,3 +283,88 @@ async def test_two_at_the_same_list_see_each_other(desk: Desk) -> None:
     await expect(desk.page.get_by_role("heading", level=1)).to_contain_text("先に更新されています")
     await expect(desk.page.locator(".changes")).to_contain_text("森 健一: 連絡できた")
     await desk.picture("stale")
+
+
+async def test_an_admin_adds_somebody_who_chooses_a_password(desk: Desk) -> None:
+    await desk.log_in("admin")
+    page = desk.page
+    await desk.go("/system/accounts")
+    await page.get_by_label("ログイン名").fill("yamada")
+    await page.get_by_label("氏名").fill("山田 次郎")
+    await page.get_by_label("南分館").check()
+    await page.get_by_role("button", name="追加する").click()
+    password = await page.locator(".one-time").text_content()
+    await desk.picture("one-time-password")
+    browser = page.context.browser
+    assert browser is not None
+    other = Desk(desk.library, await (await browser.new_context(locale="ja-JP")).new_page(), desk.base)
+    await other.go("/login")
+    await other.page.keyboard.type("yamada")
+    await other.page.get_by_label("パスワード").fill(password or "")
+    await other.page.keyboard.press("Enter")
+    await expect(other.page.get_by_role("heading", level=1)).to_contain_text("パスワードの変更")
+    await other.picture("password-to-be-chosen")
+    await expect(other.page.get_by_label("いまのパスワード")).to_be_focused()
+    await other.page.keyboard.type(password or "")
+    for label in ("新しいパスワード(10文字以上)", "新しいパスワード(もう一度)"):
+        await other.page.get_by_label(label).fill("kawa-no-soko-2026")
+    await other.page.keyboard.press("Enter")
+    await expect(other.page.get_by_role("heading", level=1)).to_contain_text("今日の連絡")
+    await expect(other.page.locator(".case")).to_have_count(3)
+    await desk.go("/system/accounts/yamada")
+    await page.get_by_role("button", name="停止する").click()
+    await expect(page.get_by_role("status")).to_contain_text("停止し")
+    await other.page.reload()
+    await expect(other.page.get_by_label("ログイン名")).to_be_visible()
+    assert desk.complaints == []
+
+
+async def test_a_provisional_address_gives_way_and_comes_back(desk: Desk) -> None:
+    await made_up(desk.library)
+    await desk.log_in()
+    page = desk.page
+    await desk.go("/provisional")
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    await page.get_by_label("2000101の正しいアドレス").fill("hajime@example.net")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await desk.picture("provisional-done")
+    await page.get_by_role("button", name="取り消す").click()
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    await page.get_by_label("館").select_option(label="南分館 (1)")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="CSV").click()
+    assert "2000103" in Path(await (await download.value).path()).read_text("utf-8-sig")
+    assert desk.complaints == []
+
+
+async def test_the_audit_trail_is_narrowed_and_downloaded(desk: Desk) -> None:
+    await desk.log_in("admin")
+    page = desk.page
+    await desk.row("1000208").get_by_role("button", name="電話する").click()
+    await desk.row("1000208").get_by_role("button", name="不在・つながらない").click()
+    await desk.go("/system/audit")
+    await expect(page.locator("tbody tr")).to_have_count(3)
+    await page.locator("select[name=what]").select_option(label="対応(すべて)")
+    await page.get_by_label("利用者番号").fill("1000208")
+    await page.get_by_role("button", name="表示").click()
+    row = page.locator("tbody tr")
+    await expect(row).to_have_count(1)
+    await expect(row).to_contain_text("不在・11月23日(月)に再度・電話1回")
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="CSV").click()
+    assert len(Path(await (await download.value).path()).read_text("utf-8-sig").splitlines()) == 2
+    assert desk.complaints == []
+
+
+@pytest.mark.parametrize("path", ["/report/print", "/patrons/1000208", "/unsynced", "/system/audit"])
+async def test_what_goes_on_paper_fits_on_a4(desk: Desk, path: str) -> None:
+    await desk.log_in("admin")
+    page = desk.page
+    await page.set_viewport_size({"width": 710, "height": 1000})
+    await page.emulate_media(media="print")
+    await desk.go(path)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 710
+    await desk.picture(f"paper-{re.sub('[^a-z0-9]+', '-', path).strip('-')}")
+    assert (await page.pdf(format="A4")).startswith(b"%PDF")

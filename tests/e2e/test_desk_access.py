@@ -20,12 +20,13 @@ from mailer.app.web.app import patron_app
 from mailer.app.web.serve import WebServer
 from tests.e2e.test_desk import NARROW, PAGES, WIDE, Desk, desk, eight_days  # noqa: F401 - fixtures
 from tests.mailer.desk.test_pages import quarantined
+from tests.mailer.desk.test_provisional import made_up
 from tests.mailer.desk.test_watch import stopped, watched, weigh
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 MORE = (
     *("/closed", "/patrons/9999999", "/report?from=nonsense", "/system/settings", "/system/templates"),
-    *("/slips", "/closures"),
+    *("/slips", "/closures", "/shelf"),
 )
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 LANGUAGES = pytest.mark.parametrize("language", ["ja", "en"])
@@ -56,6 +57,7 @@ async def lively(desk: Desk) -> None:
     await weigh(desk.library, {"1000208": 0.72, "1000415": 0.31, "1000845": 0.05}, RiskReason.NO_SIGN)
     await watched(desk.library)
     await desk.library.event("hold.collected", hold_id="H500")
+    await made_up(desk.library)
 
 
 @LANGUAGES

@@ -86,6 +86,11 @@ class Postbox:
         return "250 2.0.0 Ok"
 
 
+def flat(text: str) -> str:
+    """A mail's text without its line ends and indents."""
+    return "".join(line.strip() for line in text.splitlines())
+
+
 def with_key(text: str, section: str, key: str, value: str) -> str:
     """The settings' text with one key of a section set, whether it was there or not."""
     found = re.search(rf"(?ms)^{section}:\n(?:[ \t]+.*\n|\s*#.*\n|\n)*", text)

@@ -16,7 +16,7 @@ from holds_core.ledger.models import deliveries, evidence
 from holds_core.notices import Kind
 from holds_core.rulebook import Rulebook
 from mailer.app import closing
-from tests.examples.stage import EXAMPLES, Mail, Stage, staged, subjects
+from tests.examples.stage import EXAMPLES, Mail, Stage, flat, staged, subjects
 
 HANA, JIRO, MIDORI, ICHIRO, MOMO = (
     *("hana@mail.example.ne.jp", "jiro@mail.example.ne.jp", "midori@mail.example.ne.jp"),
@@ -116,6 +116,9 @@ async def the_librarys_rules_for_the_web(stage: Stage) -> None:
     refused = [mail for mail in mails if mail.subject.startswith("ご予約をお受けできませんでした")]
     assert sorted(mail.to for mail in refused) == sorted([JIRO, MIDORI, ICHIRO, ICHIRO])
     assert not any("拒否" in mail.text for mail in mails)
+    said = [flat(mail.text) for mail in refused]
+    assert sum("本10点まで(窓口でのお申し込みを含みます)です。" in text for text in said) == 1
+    assert sum("視聴覚資料3点まで(窓口でのお申し込みを含みます)です。" in text for text in said) == 1
 
 
 async def cancelled_at_once(stage: Stage) -> None:

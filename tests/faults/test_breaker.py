@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ async def sending(town: Library) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 120)
 
 
 def turning(relay: Moody, after: int) -> None:
@@ -74,12 +75,18 @@ async def opens(town: Library) -> None:
     await wait_until(opened, 30, "the breaker to open")
     await wait_until(lambda: town.services.sender.idle, 30, "the connections to rest")
 
+    async def recorded() -> bool:
+        return "sending" not in await states(town)
+
+    await wait_until(recorded, 30, "the last outcomes to be recorded")
+
 
 async def test_it_stops_in_mid_batch_tests_and_goes_on_by_itself(tmp_path: Path) -> None:
     relay = Moody()
     turning(relay, 50)
     async with relay.run(), library(tmp_path, RELAY_PORT=relay.port) as town:
-        with_breaker(town, probe_after=town.services.settings.sending.retry_delays[0])  # one second
+        # so long that a slow machine has looked at what stopped before the first test, and the next is far
+        with_breaker(town, probe_after=timedelta(seconds=4))
         await fill(town)
         async with sending(town):
             await opens(town)
@@ -122,9 +129,10 @@ async def test_a_restart_in_the_middle_keeps_it_and_a_person_resumes(tmp_path: P
         relay.answer = lambda _: ""
         for _ in range(2):
             async with library(tmp_path, RELAY_PORT=relay.port) as town, sending(town):
-                await asyncio.sleep(1.5)
+                state = town.services.sender.state
+                await wait_until(lambda state=state: "circuit breaker" in state.paused, 20, "the stop")  # type: ignore[misc]
+                await asyncio.sleep(0.5)
                 assert len(relay.taken) == taken, "still stopped"
-                assert "circuit breaker" in town.services.sender.state.paused
         async with library(tmp_path, RELAY_PORT=relay.port) as town:
             assert (await position(town)).position is Position.STOPPED
             await town.send()

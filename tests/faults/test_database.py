@@ -43,7 +43,7 @@ async def sending(town: Library) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(running, 60)
+        await asyncio.wait_for(running, 180)
 
 
 async def states(town: Library) -> Counter[str]:
@@ -150,4 +150,4 @@ async def test_with_every_connection_in_use_work_waits_its_turn(
             assert sink.count() == 0, "nothing leaves without a record"
         await sent_once(town, sink, 20)
         stop.set()
-        await asyncio.wait_for(running, 60)
+        await asyncio.wait_for(running, 180)

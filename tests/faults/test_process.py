@@ -33,7 +33,7 @@ async def test_twenty_kills_in_one_batch_lose_nothing_and_hide_nothing(
     async with library(tmp_path, RELAY_PORT=sink.port) as town:
         await town.batch()
         for _ in range(KILLS):
-            await kill_after(tmp_path, sink, sink.count() + moments.randint(1, 90))
+            await kill_after(tmp_path, sink, sink.count() + moments.randint(1, 60))
         in_hand = Counter(row.state for row in await town.rows(deliveries))
         assert 0 < in_hand["handed_over"] < MAILS, "the kills came too early or too late to prove anything"
         assert in_hand.keys() <= {"pending", "sending", "uncertain", "handed_over"}

@@ -36,7 +36,7 @@ async def test_a_stop_that_meets_a_failing_relay_is_not_forgotten(tmp_path: Path
         await asyncio.sleep(0.2)  # the workers have been told to end
         for _ in range(8):
             turn.release()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 120)
         rows = await town.rows(deliveries)
         assert {(row.state, row.tries, row.lease_owner) for row in rows} == {("pending", 0, None)}
         assert not await town.rows(attempts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from holds_core.config import parse
 from holds_core.errors import BadInput
 from holds_core.ledger import closures
 from holds_core.ledger.session import Ledger
-from holds_core.settings.secrets import read_secrets
+from holds_core.settings import Settings
+from holds_core.settings.secrets import Secrets, read_secrets
 from mailer.app.daemon import Daemon
 from mailer.app.days import holidays_of
 from mailer.app.notify import Notifier
@@ -45,6 +46,11 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     await made.ledger.upgrade()
     yield made
     await made.close()
+
+
+def reread(folder: Path) -> Callable[[], tuple[Settings, Secrets]]:
+    settings = parse(CONFIG, base=folder, env={})
+    return lambda: (settings, read_secrets(settings, {}))
 
 
 async def elsewhere(folder: Path, first: date = DAY) -> None:
@@ -80,7 +86,7 @@ async def test_nothing_new_changes_nothing(services: Services, tmp_path: Path) -
 async def test_closings_stay_when_the_settings_are_read_again(services: Services, tmp_path: Path) -> None:
     await elsewhere(tmp_path)
     await services.refresh_days()
-    daemon = Daemon(services, Notifier(), lambda: parse(CONFIG, base=tmp_path, env={}))
+    daemon = Daemon(services, Notifier(), reread(tmp_path))
     before = services.sender.rulebook
     daemon.reload()
     after = services.sender.rulebook

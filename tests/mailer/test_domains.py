@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from holds_core.address_checks import MailDomain
 from holds_core.ledger.models import cases, mail_domains
 from holds_core.ledger.session import Ledger
+from holds_core.providers import FEW_PATRONS
 from holds_core.settings import AddressChecks, Listen, MxCheck
 from mailer.app.domains import DomainChecks, Resolver
 from tests.core.ledger.conftest import NOON, Feed
@@ -87,7 +89,13 @@ async def test_new_addresses_are_looked_up_and_answers_kept(dns: DnsServer, ledg
     clock = HandClock()
     clock.time = NOON
     task = DomainChecks(ledger, checks(dns), clock)
-    assert await task.look() == 5
+    crowd = [f"many{number}@nowhere.example" for number in range(FEW_PATRONS)]
+    for number, address in enumerate(crowd):
+        await feed.ok("patron", patron_id=f"M{number}", email=address)
+    with capture_logs() as logs:
+        assert await task.look() == 5
+    said = [line["domain"] for line in logs if line["event"] == "mail_domain"]
+    assert sorted(said) == ["nowhere.example", "other", "other"], "a domain of one patron is not named"
     assert [await open_case(ledger, f"P{number}") for number in range(5)] == [
         None,
         ["address_no_mail"],
@@ -108,7 +116,7 @@ async def test_new_addresses_are_looked_up_and_answers_kept(dns: DnsServer, ledg
     clock.time += timedelta(days=7)
     assert await task.look() == 5
     assert {row.domain for row in await rows(ledger, mail_domains)} == set(domains)
-    assert len(await rows(ledger, cases)) == 3
+    assert len(await rows(ledger, cases)) == 3 + FEW_PATRONS
 
 
 async def test_the_task_ends_when_told(dns: DnsServer, ledger: Ledger) -> None:

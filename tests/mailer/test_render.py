@@ -57,13 +57,19 @@ ALWAYS = ("library_name", "library_phone", "library_url", "account_menu", "addre
 SEND_ONLY = {"ja": "送信専用", "en": "only sends mail", "ja-easy": "へんじを しないでください"}
 
 
+def flat(text: str) -> str:
+    """Without blanks: long sentences are folded."""
+    return "".join(text.split())
+
+
 @pytest.mark.parametrize(("kind", "language"), EVERY)
 def test_each_notice_says_what_it_must(kind: Kind, language: str) -> None:
     view = sample_view(kind, language)
     body = RENDERER.render(view).body
     for field in STATES[kind] + ALWAYS:
         value = getattr(view, field)
-        assert (day(value, language) if isinstance(value, date) else value) in body, field
+        said = day(value, language) if isinstance(value, date) else value
+        assert flat(said) in flat(body), field
     assert SEND_ONLY[language] in body
     if "branch_name" in STATES[kind]:
         assert all(line in body for line in view.branch_hours.splitlines())
@@ -379,11 +385,11 @@ def test_easy_japanese_is_kana_in_short_sentences(kind: Kind) -> None:
     view = sample_view(kind, "ja-easy")
     own_words = [getattr(view, field.name) for field in fields(NoticeView) if field.type == "str"]
     mail = RENDERER.render(view)
-    text = mail.subject + "\n" + mail.body
+    text = flat(mail.subject + mail.body)
     for words in sorted(filter(None, [*own_words, *(line.title for line in view.holds)]), key=len)[::-1]:
-        text = text.replace(words, "")
+        text = text.replace(flat(words), "")
     for words in view.branch_hours.splitlines():
-        text = text.replace(words, "")
+        text = text.replace(flat(words), "")
     assert set(_KANJI.findall(text)) <= _EASY_KANJI
-    for sentence in _SENTENCE_ENDS.split(text.replace("\n", "")):
-        assert len(sentence.replace(" ", "")) <= 60, sentence
+    for sentence in _SENTENCE_ENDS.split(text):
+        assert len(sentence) <= 60, sentence

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.view import clean, day, family_name, show_title
+from mailer.view import clean, day, show_title
 
 
 @pytest.mark.parametrize(
@@ -50,23 +50,6 @@ def test_clean_text_is_one_printable_line(text: str) -> None:
 
 def test_own_characters_of_a_library_system_become_a_geta_mark() -> None:
     assert clean("渡\ue000") == "渡〓"
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("図書 花子", "図書"),
-        ("図書　花子", "図書"),
-        ("図書花子", "図書花子"),
-        ("  SMITH  John Paul", "SMITH"),
-        ("ジョン・スミス", "ジョン・スミス"),
-        ("", ""),
-        (" 　", ""),
-        ("図\x00書 花子", "図書"),
-    ],
-)
-def test_family_name(name: str, family: str) -> None:
-    assert family_name(name) == family
 
 
 @pytest.mark.parametrize(

@@ -5,30 +5,38 @@
 
 import asyncio
 import contextlib
+import errno
+import gzip
 import hashlib
 import hmac
 import os
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiosmtpd.smtp import SMTP
 
 from bounces.mailbox import ImapOptions, MailboxReader, MailboxState, MailboxStatus, Pacing
 from holds_core.config import parse
 from holds_core.errors import TodokuError
+from holds_core.feeds.opened import open_plain
 from holds_core.ledger import accounts
 from holds_core.notices import Kind
 from holds_core.settings import Settings
 from holds_core.tokens import TokenKeys
+from mailer.app.dropfolder import SETTLED_AFTER
+from mailer.app.feeds import http as feed_http
+from mailer.app.feeds.http import Api, FeedDown, Reply, Token
 from mailer.app.web.security import BearerTokens
 from mailer.clock import SystemClock
 from mailer.render import Renderer
 from mailer.samples import sample_view
 from tests.e2e.library import Library, library
-from tests.mailer.test_dropfolder import Folder
+from tests.mailer.test_dropfolder import PATRONS, Folder
 from tests.mailer.test_dropfolder import folder as folder
 from tests.servers.ports import wait_until
 
@@ -80,6 +88,9 @@ async def test_what_a_name_or_title_says_is_text_and_nothing_else(evil: str, tmp
     assert len(names) == len(set(names))
     assert mail["To"] == "p@good.example"
     text = mail.get_content()
+    # nor does it begin a line of the text, where it could pass for the library's own words
+    assert not [line for line in text.splitlines() if line.startswith((".", "Bcc", "X-Evil", "MAIL", "RCPT"))]
+    assert not set("\x00\x1b\x85\u2028") & set(text)
     assert ("{{ 7 * 7 }}" in text) is ("{{" in evil)
     assert "<class" not in text
 
@@ -131,6 +142,41 @@ async def test_files_are_not_put_away_through_a_link(folder: Folder, tmp_path: P
     folder.put("patrons.csv", SECRET if name == "done" else "no such column\n1\n")
     await folder.settle()
     assert list(elsewhere.iterdir()) == []
+
+
+async def test_a_link_that_takes_a_files_place_in_time_is_not_followed(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """Whoever may write here swaps the file when it has just been looked at: a secret of ours would stand in
+    the report that is put beside it."""
+    outside = tmp_path / "outside.csv"
+    outside.write_text("a secret of ours\n")
+    path = folder.put("patrons.csv", PATRONS)
+    await folder.look()
+    folder.clock.advance(SETTLED_AFTER)
+    [complete] = folder.drop._complete()
+    path.unlink()
+    path.symlink_to(outside)
+    assert not await folder.drop._deal(complete, folder.stop)
+    assert [file.name for file in folder.path.rglob("*")] == ["patrons.csv"]
+
+
+def test_a_pipe_that_takes_a_files_place_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening one to read waits until somebody writes: for ever, if nobody means to."""
+    os.mkfifo(tmp_path / "patrons.csv")
+    said: list[OSError] = []
+
+    def read() -> None:
+        try:
+            open_plain(tmp_path / "patrons.csv")
+        except OSError as error:
+            said.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert [error.errno for error in said] == [errno.EINVAL]
 
 
 async def test_no_report_is_written_over_what_a_link_points_to(folder: Folder, tmp_path: Path) -> None:
@@ -187,8 +233,12 @@ class Liar:
             writer.write(done)
 
 
-async def test_an_imap_server_that_lies_about_sizes_does_not_fill_the_memory() -> None:
-    liar, stored, states = Liar(), [], [MailboxState()]
+@contextlib.asynccontextmanager
+async def reading(liar: Liar, until: MailboxStatus) -> AsyncIterator[tuple[list[object], list[MailboxState]]]:
+    """A reader at the liar's until it says so of the mailbox, or has ended, or reads a mail again: what it
+    stored, and all that it said."""
+    stored: list[object] = []
+    states = [MailboxState()]
 
     async def keep(inbound: object) -> None:
         stored.append(inbound)
@@ -202,14 +252,148 @@ async def test_an_imap_server_that_lies_about_sizes_does_not_fill_the_memory() -
         )
         task = asyncio.create_task(reader.run())
         try:
-            await wait_until(lambda: states[-1].status is MailboxStatus.BROKEN, 30, "the end of it")
+            await wait_until(
+                lambda: states[-1].status is until or task.done() or len(stored) > 1, 30, "the end of it"
+            )
+            yield stored, states
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-    assert stored == []
+
+
+async def test_an_imap_server_that_lies_about_sizes_does_not_fill_the_memory() -> None:
+    liar = Liar()
+    async with reading(liar, MailboxStatus.BROKEN) as (stored, _):
+        assert stored == []
     assert any(b"BODY" in words for words in liar.asked)
     assert 0 < liar.sent < LIES // 2
+
+
+class Keeper(Liar):
+    """Says that mails are moved, and still shows them."""
+
+    async def _answer(self, tag: bytes, words: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"BODY" in words:
+            writer.write(b"* 1 FETCH (UID 1 BODY[]<0> {3}\r\nabc)\r\n" + tag + b" OK done\r\n")
+        else:
+            await super()._answer(tag, words, writer)
+
+
+async def test_a_mail_that_the_server_does_not_let_go_is_read_once() -> None:
+    """Or the reader would go round without a pause, and the ledger with it."""
+    keeper = Keeper()
+    async with reading(keeper, MailboxStatus.LISTENING) as (stored, states):
+        assert len(stored) == 1
+        assert "still shows them" in states[-1].last_error
+
+
+class Boaster(Liar):
+    """Numbers that no mailbox has."""
+
+    def __init__(self, place: bytes) -> None:
+        super().__init__()
+        self._place = place
+
+    async def _answer(self, tag: bytes, words: bytes, writer: asyncio.StreamWriter) -> None:
+        number, done = b"9" * 5000, tag + b" OK done\r\n"
+        if words.startswith(b"SELECT") and self._place == b"UIDVALIDITY":
+            writer.write(b"* 1 EXISTS\r\n* OK [UIDVALIDITY %s] ok\r\n" % number + done)
+        elif b"SEARCH" in words and self._place == b"UID":
+            writer.write(b"* SEARCH %s\r\n" % number + done)
+        elif b"RFC822.SIZE" in words:
+            writer.write(b"* 1 FETCH (UID 1 RFC822.SIZE %s)\r\n" % number + done)
+        else:
+            await super()._answer(tag, words, writer)
+
+
+@pytest.mark.parametrize("place", [b"UIDVALIDITY", b"UID", b"SIZE"])
+async def test_a_number_too_long_to_be_one_ends_the_connection_and_not_the_reader(place: bytes) -> None:
+    async with reading(Boaster(place), MailboxStatus.BROKEN) as (stored, states):
+        assert states[-1].status is MailboxStatus.BROKEN
+        assert stored == []
+
+
+# -- a library system's server that lies, or another in its place ----------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """A web server that says this to every request. Its address."""
+
+    served: set[asyncio.Task[Any] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await answer(writer)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    await asyncio.gather(*(task for task in served if task is not None))
+
+
+async def asked(url: str) -> Reply:
+    async def token(_: httpx.AsyncClient) -> Token:
+        return Token({"X-Okapi-Token": "secret"}, float("inf"))
+
+    async with Api(url, token, timeout=10, verify=True, ca_file=None) as api:
+        return await api.get("list")
+
+
+async def test_a_packed_answer_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_http, "MAX_ANSWER", 1_000_000)
+    packed = gzip.compress(b" " * 20_000_000)
+    assert len(packed) < 100_000
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed))
+        writer.write(packed)
+        await writer.drain()
+
+    async with answering(answer) as url:
+        with pytest.raises(FeedDown, match="larger than"):
+            await asked(url)
+
+
+async def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_http, "LONGEST_S", 0.3)
+    gone = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")
+        while not gone.is_set():
+            writer.write(b"[")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with answering(answer) as url, asyncio.timeout(10):
+        try:
+            with pytest.raises(FeedDown, match="took longer"):
+                await asked(url)
+        finally:
+            gone.set()
+
+
+async def test_a_token_is_not_taken_to_another_server() -> None:
+    reached: list[bytes] = []
+
+    async def elsewhere(writer: asyncio.StreamWriter) -> None:
+        reached.append(b"asked")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with answering(elsewhere) as other:
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            writer.write(f"HTTP/1.1 302 Found\r\nLocation: {other}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        async with answering(answer) as url:
+            with pytest.raises(FeedDown):
+                await asked(url)
+    assert reached == []
 
 
 # -- stopwatches -----------------------------------------------------------------------------------

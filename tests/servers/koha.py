@@ -1,7 +1,7 @@
 """A Koha to ask: the endpoints, fields, paging headers and errors of its published REST interface, on loopback.
 
-Holds that are filled or cancelled move to the old holds, as in Koha; `old_holds_shown` False is a Koha before 24.05,
-which refuses the parameter. Trouble is planned by `answers_next`.
+Holds that are filled or cancelled move to the old holds, as in Koha; `old_holds_shown` False is a Koha of 23.11 or
+older, which refuses the parameter; `may_see_history` False an account without the right to it. Trouble is planned by `answers_next`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class FakeKoha:
     secret: str = "s3cret"
     lifetime: int = 3600
     old_holds_shown: bool = True
+    may_see_history: bool = True
     patrons: dict[int, dict[str, Any]] = field(default_factory=dict)
     holds: dict[int, dict[str, Any]] = field(default_factory=dict)
     old_holds: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -126,6 +127,14 @@ class FakeKoha:
         if "old" in request.query_params and not self.old_holds_shown:
             return JSONResponse(
                 {"errors": [{"message": "Malformed query string", "path": "/query/old"}]}, 400
+            )
+        if not self.may_see_history:
+            return JSONResponse(
+                {
+                    "error": "Authorization failure. Missing required permission(s).",
+                    "required_permissions": {"borrowers": ["edit_borrowers", "view_holds_history"]},
+                },
+                403,
             )
         patron = request.path_params["number"]
         if patron not in self.patrons:

@@ -13,6 +13,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+SLOW = 3
+"""Every limit is this much longer than its test says: a machine may be slow, or do much else besides."""
+
 HOST = "127.0.0.1"
 # Below Linux' ephemeral range (32768 up): no outgoing connection can take a port between our
 # finding it free and a server's binding it.
@@ -52,23 +55,24 @@ def wait_port(port: int, timeout: float = 10, gave_up: Callable[[], str] = str) 
     """Blocks until the port is open.
 
     `gave_up` answers why waiting is vain (a server that ended), or "".
-    Raises RuntimeError with its answer, TimeoutError after `timeout` seconds.
+    Raises RuntimeError with its answer, TimeoutError after `timeout` seconds, times SLOW.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while not is_open(port):
         if reason := gave_up():
             raise RuntimeError(f"port {port} will not open: {reason}")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"port {port} did not open within {timeout} s")
+            raise TimeoutError(f"port {port} did not open within {timeout * SLOW} s")
         time.sleep(0.02)
 
 
 async def wait_until(predicate: Callable[[], T | Awaitable[T]], timeout: float = 30, what: str = "") -> T:
     """The predicate's first true value; the event loop runs on meanwhile.
 
-    `predicate` may be a function or a coroutine function. Raises TimeoutError naming `what`.
+    `predicate` may be a function or a coroutine function. Raises TimeoutError naming `what`
+    after `timeout` seconds, times SLOW.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SLOW
     while True:
         value = predicate()
         if inspect.isawaitable(value):
@@ -76,5 +80,7 @@ async def wait_until(predicate: Callable[[], T | Awaitable[T]], timeout: float =
         if value:
             return value
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} s for {what or predicate}; last value {value!r:.500}")
+            raise TimeoutError(
+                f"waited {timeout * SLOW} s for {what or predicate}; last value {value!r:.500}"
+            )
         await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from holds_core.alerts import Decision, Policy, decide
+from holds_core.alerts import Decision, Known, Policy, decide
 from holds_core.ledger import troubles
 from holds_core.ledger.session import UNAVAILABLE
 from holds_core.settings import Settings
@@ -38,8 +38,9 @@ class Alerts:
     ) -> None:
         self._services = services
         self._routes = routes or (lambda settings: ways(settings, services.secrets))
-        options = relay_options(services.settings, services.secrets)
-        self.watch = Watch(services, senses, lambda: Relay(options))
+        self.watch = Watch(
+            services, senses, lambda: Relay(relay_options(services.settings, services.secrets))
+        )
 
     @property
     def _settings(self) -> Settings:
@@ -90,7 +91,12 @@ class Alerts:
             if not await post(self._routes(settings), settings, words, now):
                 return False
         for item in decision.tell:
-            maillog.event("trouble", trouble=item.trouble.value, about=item.subject, **item.facts)
+            maillog.event("trouble", trouble=item.trouble.value, about=_about(item), **item.facts)
         for item in decision.over:
-            maillog.event("trouble_over", trouble=item.trouble.value, about=item.subject)
+            maillog.event("trouble_over", trouble=item.trouble.value, about=_about(item))
         return True
+
+
+def _about(item: Known) -> str:
+    """Whom or what it concerns, as the log may name it: the ledger tells every mail domain apart."""
+    return str(item.facts.get("domain", item.subject))

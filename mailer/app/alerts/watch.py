@@ -21,10 +21,12 @@ from holds_core.ledger import breaker as ledger_breaker
 from holds_core.ledger import troubles
 from holds_core.ledger.sql import get_flag
 from holds_core.ledger.troubles import MISSED_WITHIN, Signs
+from holds_core.providers import FEW_PATRONS
 from holds_core.settings import Mode, Settings
 from mailer.app.feeds.live import Lag, lags
 from mailer.app.services import Services
 from mailer.batches import slots_between
+from mailer.compose import OTHER
 from mailer.sender import PAUSED
 from mailer.smtp import Relay
 
@@ -34,8 +36,6 @@ PATIENCE_S = 10.0
 LATE_BY = timedelta(minutes=2)
 """Prompt mail may be behind its time by so much before anybody is told: a batch may be in its way."""
 LONGEST_SUBJECT = 150
-FEW = 30
-"""So many mails to one domain are more than a household's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,12 @@ class Watch:
             yield Found(Trouble.INTAKE_DEAD, "reading", signs.unread_since)
 
     def _changed(self, signs: Signs) -> Iterator[Found]:
-        """A provider is named; a domain of few mails may be somebody's own, and is not."""
-        table = {row.name for row in self._services.providers.rows}
+        """A provider is named; a domain of few patrons may be somebody's own, and is not."""
         for change in signs.providers:
-            known = self._services.providers.of(change.domain).name in table or change.mails >= FEW
+            public = self._services.composer.mailbox(change.domain).shown
+            named = change.domain if change.patrons >= FEW_PATRONS else public
             facts: dict[str, str | int | float] = {
-                "domain": change.domain if known else "-",
+                "domain": named if named != OTHER else "-",
                 "observed": round(100 * change.observed),
                 "expected": round(100 * change.expected),
                 "mails": change.mails,

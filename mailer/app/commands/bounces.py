@@ -21,6 +21,7 @@ from rich.progress import Progress
 from bounces.parse import MailKind, Recipient, Report, read
 from holds_core.notices import Phase
 from holds_core.reasons import MEANING, Fault
+from mailer.app.commands import terminal
 
 app = typer.Typer(help="戻ってきたメールを読み解きます。 Reads mail that came back.", no_args_is_help=True)
 
@@ -67,9 +68,10 @@ def parse(
             for name, raw in _mails(source):
                 report = read(raw)
                 if as_json:
-                    sys.stdout.write(json.dumps(report.as_json(name), ensure_ascii=False) + "\n")
+                    line = json.dumps(report.as_json(name), ensure_ascii=False)
+                    sys.stdout.write(terminal.in_json(line) + "\n")
                 else:
-                    sys.stdout.write(_harmless(explain(name, report, language)) + "\n\n")
+                    sys.stdout.write(terminal.harmless(explain(name, report, language)) + "\n\n")
             progress.advance(task)
 
 
@@ -121,11 +123,6 @@ def _mails(source: Path | None) -> Iterator[tuple[str, bytes]]:
             box.close()
         return
     yield source.name, raw
-
-
-def _harmless(text: str) -> str:
-    """The text without control characters: a mail must not steer the terminal that shows it."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 KIND: Final[dict[MailKind, tuple[str, str]]] = {

@@ -18,7 +18,7 @@ from holds_core.holiday_list import read_official
 from holds_core.ledger import accounts, closures
 from holds_core.ledger.closures import Closure
 from mailer.app import closing
-from mailer.app.closing import Entered, Preview
+from mailer.app.closing import Entered, Preview, TakenBack
 from mailer.app.commands import common
 
 app = typer.Typer(help="臨時休館 / unforeseen closings", no_args_is_help=True)
@@ -127,14 +127,18 @@ async def _listed() -> list[Closure]:
 
 @app.command()
 def remove(number: Annotated[int, typer.Argument(help="番号 / its number")]) -> None:
-    """臨時休館を取り消す。変わった期限は戻りません / takes a closing back; moved deadlines stay."""
-    item = common.run(_remove(number))
+    """臨時休館を取り消す。まだ知らせていない期限は元に戻します / takes a closing back; last days that patrons were told stay."""
+    done = common.run(_remove(number))
+    item = done.closure
     typer.echo(
         f"臨時休館 {item.closure_id} を取り消しました / closing {item.first}..{item.last} was taken back"
+        f" · 期限を戻した moved back {len(done.back)} · お知らせ済みなどでそのまま kept {len(done.kept)}"
     )
+    for hold_id in done.kept:
+        typer.echo(f"{hold_id}: 期限はそのまま / its last day stays")
 
 
-async def _remove(number: int) -> Closure:
+async def _remove(number: int) -> TakenBack:
     async with common.open_services() as services:
         return await closing.take_back(services, number, _who())
 

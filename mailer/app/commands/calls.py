@@ -5,21 +5,18 @@ Reads the ledger; the risks are those that the daemon weighed last.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from holds_core.ledger import desk, silence
 from holds_core.ledger.cases import REASONS
 from holds_core.ledger.desk import Case, View
 from holds_core.settings import Settings
 from holds_core.silence_reasons import SENTENCES
-from mailer.app.commands import common
+from mailer.app.commands import common, terminal
 from mailer.clock import SystemClock
 
 COLUMNS = (
@@ -78,16 +75,9 @@ def _as_json(place: int, case: Case, settings: Settings) -> dict[str, Any]:
 
 
 def _show(found: Sequence[Case], limit: int) -> None:
-    """A table on a terminal, with a line after the calls of one day; tab-separated lines in a pipe."""
+    """With a line after the calls of one day."""
     rows = [_cells(place, case) for place, case in enumerate(found, 1)]
-    if not sys.stdout.isatty():
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    table = Table(*(f"{ja}\n{en}" for ja, en in COLUMNS))
-    for place, row in enumerate(rows, 1):
-        table.add_row(*row, end_section=place == limit)
-    Console().print(table if rows else "連絡の必要な利用者はいません / nobody needs a call")
+    terminal.show(COLUMNS, rows, "連絡の必要な利用者はいません / nobody needs a call", limit)
 
 
 def _cells(place: int, case: Case) -> tuple[str, ...]:

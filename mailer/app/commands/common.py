@@ -26,8 +26,9 @@ from holds_core.errors import TodokuError
 from holds_core.ledger.session import Ledger
 from holds_core.settings import Settings
 from holds_core.settings.problems import ConfigError
-from holds_core.settings.secrets import read_secrets
+from holds_core.settings.secrets import Secrets, read_secrets
 from mailer import maillog
+from mailer.app.commands import terminal
 from mailer.app.services import Services
 from mailer.clock import SystemClock
 
@@ -49,6 +50,12 @@ options = Options()
 def settings() -> Settings:
     """The settings of `--config`. Raises ConfigError."""
     return load(options.config, os.environ)
+
+
+def reread() -> tuple[Settings, Secrets]:
+    """Settings and secrets as they are now, for a daemon that is told to reload. Raises ConfigError."""
+    found = settings()
+    return found, read_secrets(found, os.environ)
 
 
 def new_services(found: Settings | None = None) -> Services:
@@ -105,13 +112,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def fail(error: TodokuError | str, code: int | None = None) -> NoReturn:
     """Prints what is wrong and ends the process: 2 for configuration errors, else 1."""
-    errors.print(str(error), style="red", markup=False)
+    errors.print(terminal.harmless(str(error)), style="red", markup=False)
     raise typer.Exit(code if code is not None else 2 if isinstance(error, ConfigError) else 1)
 
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    sys.stdout.write(terminal.in_json(text) + "\n")
 
 
 @contextlib.contextmanager

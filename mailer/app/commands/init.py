@@ -25,6 +25,7 @@ from holds_core.settings.problems import ConfigError
 from mailer.app import installing
 from mailer.app.commands import common
 from mailer.app.installing import Answers
+from mailer.app.shipped import where
 
 _PORTS: Final = {"none": 25, "starttls": 587, "implicit": 465}
 _INSTANCE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -39,66 +40,76 @@ def _option(*names: str, help: str) -> Any:  # noqa: A002 - typer's own word
     return typer.Option(*names, help=help, show_default=False)
 
 
+# The options, in the order of the settings file.
+_Folder = Annotated[
+    Path, _option("--folder", help="設定を置くフォルダー / where the settings go (default: /etc/todoku)")
+]
+_Instance = Annotated[str, _option("--instance", help="複数の図書館を動かすときの名前 / NAME of todoku@NAME")]
+_Name = Annotated[str | None, _option("--name", help="図書館名 / the library's name")]
+_NameEn = Annotated[str | None, _option("--name-en", help="英語の図書館名 / its name in English")]
+_Address = Annotated[str | None, _option("--address", help="差出人のアドレス / the address in From")]
+_ReturnPath = Annotated[str | None, _option("--return-path", help="不達メールの戻し方 / verp, plus, fixed")]
+_ReturnPathDomain = Annotated[
+    str | None, _option("--return-path-domain", help="返送先のドメイン / the return path's domain")
+]
+_Relay = Annotated[str | None, _option("--relay", help="中継サーバー / the mail server")]
+_RelayTls = Annotated[str | None, _option("--relay-tls", help="none, starttls, implicit (default: starttls)")]
+_RelayPort = Annotated[int | None, _option("--relay-port", help="ポート番号 / its port")]
+_RelayUsername = Annotated[
+    str | None, _option("--relay-username", help="中継サーバーのログイン名 / the name to log in with")
+]
+_Imap = Annotated[
+    str | None, _option("--imap", help="不達メールの受信箱のサーバー / the IMAP host, if not by LMTP")
+]
+_ImapUsername = Annotated[
+    str | None, _option("--imap-username", help="受信箱のログイン名 / the mailbox's login")
+]
+_BaseUrl = Annotated[
+    str | None, _option("--base-url", help="確認ページの URL / the confirmation page as patrons see it")
+]
+_Database = Annotated[str | None, _option("--database", help="sqlite:///… または / or postgresql://…")]
+_AlertsTo = Annotated[
+    str | None, _option("--alerts-to", help="異常を知らせる先 / who in IT is told of trouble")
+]
+_RedirectTo = Annotated[
+    str | None,
+    _option("--redirect-to", help="試験中、すべてのメールを受け取るアドレス / who gets all mail at first"),
+]
+_Lmtp = Annotated[str, _option("--lmtp", help="LMTP の待ち受け先 / where LMTP listens")]
+_Desk = Annotated[str, _option("--desk", help="職員画面の待ち受け先 / the desk")]
+_Confirm = Annotated[str, _option("--confirm", help="確認ページの待ち受け先 / the confirmation page")]
+_Api = Annotated[bool, _option("--api", help="HTTP API を使う / use the HTTP API")]
+_NoInput = Annotated[bool, _option("--no-input", help="質問しない / asks nothing: options and defaults only")]
+_Force = Annotated[
+    bool, _option("--force", help="すでにあるファイルも書き直す / replaces files that are there")
+]
+
+
 def init(
     context: typer.Context,
-    folder: Annotated[
-        Path, _option("--folder", help="設定を置くフォルダー / where the settings go (default: /etc/todoku)")
-    ] = Path("/etc/todoku"),
-    instance: Annotated[
-        str, _option("--instance", help="複数の図書館を動かすときの名前 / NAME of todoku@NAME")
-    ] = "",
-    name: Annotated[str | None, _option("--name", help="図書館名 / the library's name")] = None,
-    name_en: Annotated[str | None, _option("--name-en", help="英語の図書館名 / its name in English")] = None,
-    address: Annotated[
-        str | None, _option("--address", help="差出人のアドレス / the address in From")
-    ] = None,
-    return_path: Annotated[
-        str | None, _option("--return-path", help="不達メールの戻し方 / verp, plus, fixed")
-    ] = None,
-    return_path_domain: Annotated[
-        str | None, _option("--return-path-domain", help="返送先のドメイン / the return path's domain")
-    ] = None,
-    relay: Annotated[str | None, _option("--relay", help="中継サーバー / the mail server")] = None,
-    relay_tls: Annotated[
-        str | None, _option("--relay-tls", help="none, starttls, implicit (default: starttls)")
-    ] = None,
-    relay_port: Annotated[int | None, _option("--relay-port", help="ポート番号 / its port")] = None,
-    relay_username: Annotated[
-        str | None, _option("--relay-username", help="中継サーバーのログイン名 / the name to log in with")
-    ] = None,
-    imap: Annotated[
-        str | None, _option("--imap", help="不達メールの受信箱のサーバー / the IMAP host, if not by LMTP")
-    ] = None,
-    imap_username: Annotated[
-        str | None, _option("--imap-username", help="受信箱のログイン名 / the mailbox's login")
-    ] = None,
-    base_url: Annotated[
-        str | None, _option("--base-url", help="確認ページの URL / the confirmation page as patrons see it")
-    ] = None,
-    database: Annotated[
-        str | None, _option("--database", help="sqlite:///… または / or postgresql://…")
-    ] = None,
-    alerts_to: Annotated[
-        str | None, _option("--alerts-to", help="異常を知らせる先 / who in IT is told of trouble")
-    ] = None,
-    redirect_to: Annotated[
-        str | None,
-        _option(
-            "--redirect-to", help="試験中、すべてのメールを受け取るアドレス / who gets all mail at first"
-        ),
-    ] = None,
-    lmtp: Annotated[str, _option("--lmtp", help="LMTP の待ち受け先 / where LMTP listens")] = "127.0.0.1:8024",
-    desk: Annotated[str, _option("--desk", help="職員画面の待ち受け先 / the desk")] = "127.0.0.1:8080",
-    confirm: Annotated[
-        str, _option("--confirm", help="確認ページの待ち受け先 / the confirmation page")
-    ] = "127.0.0.1:8081",
-    api: Annotated[bool, _option("--api", help="HTTP API を使う / use the HTTP API")] = False,
-    no_input: Annotated[
-        bool, _option("--no-input", help="質問しない / asks nothing: options and defaults only")
-    ] = False,
-    force: Annotated[
-        bool, _option("--force", help="すでにあるファイルも書き直す / replaces files that are there")
-    ] = False,
+    folder: _Folder = Path("/etc/todoku"),
+    instance: _Instance = "",
+    name: _Name = None,
+    name_en: _NameEn = None,
+    address: _Address = None,
+    return_path: _ReturnPath = None,
+    return_path_domain: _ReturnPathDomain = None,
+    relay: _Relay = None,
+    relay_tls: _RelayTls = None,
+    relay_port: _RelayPort = None,
+    relay_username: _RelayUsername = None,
+    imap: _Imap = None,
+    imap_username: _ImapUsername = None,
+    base_url: _BaseUrl = None,
+    database: _Database = None,
+    alerts_to: _AlertsTo = None,
+    redirect_to: _RedirectTo = None,
+    lmtp: _Lmtp = "127.0.0.1:8024",
+    desk: _Desk = "127.0.0.1:8080",
+    confirm: _Confirm = "127.0.0.1:8081",
+    api: _Api = False,
+    no_input: _NoInput = False,
+    force: _Force = False,
 ) -> None:
     """このサーバー用の設定・ユニット・Postfix の断片を作る / writes settings, unit and Postfix snippets for this host."""
     answers = _answers(_Asker(silent=no_input), context.params)
@@ -301,4 +312,4 @@ def _show(answers: Answers) -> None:
         say(f"\n{number}. {ja}\n   {en}")
         for line in commands.splitlines():
             say(f"     {line}")
-    say("\n導入手引き / the guide: docs/ja/donyu.md")
+    say(f"\n導入手引き / the guide: {where('docs/ja/donyu.md')}")

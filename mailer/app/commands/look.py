@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from bounces import report as reports
 from holds_core.errors import BadInput, TodokuError
@@ -18,7 +15,7 @@ from holds_core.ledger import desk, inbox, queries, story
 from holds_core.ledger.inbox import Stored
 from holds_core.ledger.queries import Undelivered
 from holds_core.notices import Kind
-from mailer.app.commands import common
+from mailer.app.commands import common, terminal
 from mailer.clock import SystemClock
 from mailer.render import Renderer
 from mailer.samples import sample_view
@@ -60,7 +57,8 @@ def report(
         case "html":
             typer.echo(reports.as_html(lines, zone, moment, common.settings().library.name, data))
         case _:
-            _show(lines, reports.COLUMNS, [reports.cells(line, zone) for line in lines])
+            rows = [reports.cells(line, zone) for line in lines]
+            terminal.show(reports.COLUMNS, rows, "不達はありません / nothing is undelivered")
 
 
 async def _report(
@@ -84,18 +82,6 @@ def _time(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=common.settings().library.timezone)
 
 
-def _show(lines: Sequence[object], columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal, tab-separated lines in a pipe."""
-    if not sys.stdout.isatty():
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    table = Table(*(f"{ja}\n{en}" for ja, en in columns), show_lines=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table if lines else "不達はありません / nothing is undelivered")
-
-
 def explain(
     subject: Annotated[str, typer.Argument(help="notice:… hold:… patron:… address:…")],
     as_json: Annotated[bool, typer.Option("--json")] = False,
@@ -106,10 +92,10 @@ def explain(
         common.print_json(found.as_json())
         return
     zone = common.settings().library.timezone
-    typer.echo(found.subject)
+    terminal.say(found.subject)
     for moment in found.moments:
         said = "  ".join(f"{name}={value}" for name, value in moment.detail.items())
-        typer.echo(f"{moment.at.astimezone(zone):%Y-%m-%d %H:%M:%S}  {moment.type:24}  {said}")
+        terminal.say(f"{moment.at.astimezone(zone):%Y-%m-%d %H:%M:%S}  {moment.type:24}  {said}")
 
 
 async def _explain(subject: str) -> story.Story:
@@ -153,7 +139,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         (str(mail.inbound_id), f"{mail.received_at:%Y-%m-%d %H:%M}", mail.source, mail.kind, mail.why)
         for mail in found
     ]
-    _show(found, columns, rows)
+    terminal.show(columns, rows, "判別できないメールはありません / nothing waits here")
 
 
 def _quarantined(mail: Stored) -> dict[str, object]:
@@ -176,9 +162,12 @@ async def _quarantine() -> list[Stored]:
 
 @quarantine.command("show")
 def show(number: int) -> None:
-    """一通の原文 / one mail as it came, on standard output."""
-    mail = common.run(_one(number))
-    sys.stdout.buffer.write(mail.raw or b"")
+    """一通の原文 / one mail as it came, on standard output; on a terminal without control characters."""
+    raw = common.run(_one(number)).raw or b""
+    if sys.stdout.isatty():
+        terminal.say(raw.decode("utf-8", "replace").replace("\r\n", "\n"))
+    else:
+        sys.stdout.buffer.write(raw)
 
 
 async def _one(number: int) -> Stored:

@@ -21,7 +21,7 @@ from holds_core.ledger.models import audit
 from holds_core.ledger.session import Ledger, check_known
 from holds_core.ledger.sql import put_flag
 from holds_core.settings import Settings
-from mailer.app.commands import common, upkeep
+from mailer.app.commands import common, terminal, upkeep
 from mailer.app.dropfolder import import_snapshot
 from mailer.app.services import Services
 from mailer.app.single import AlreadyRunning, only_one
@@ -54,6 +54,7 @@ async def _serve() -> None:
     # here, not above: the web parts take a second to load, and no other command needs them
     from mailer.app.daemon import Daemon
     from mailer.app.notify import Notifier
+    from mailer.app.weighing import apart
 
     known = common.settings()
     with only_one(known):
@@ -62,7 +63,8 @@ async def _serve() -> None:
             await common.ready(services.ledger)
             for warning in known.warnings:
                 common.errors.print(str(warning), style="yellow", markup=False)
-            await Daemon(services, Notifier(), common.settings).run()
+            watch = apart(common.options.config, services.owner)
+            await Daemon(services, Notifier(), common.reread, watch).run()
         finally:
             await services.close()
 
@@ -91,7 +93,7 @@ def _import_events(file: Path, feed: str, *, dry_run: bool) -> None:
     report = common.run(_import(file, feed, dry_run=dry_run))
     for finding in (*report.failed, *report.conflicts):
         colour = "red" if finding.outcome == "failed" else "yellow"
-        common.errors.print(str(finding), style=colour, markup=False)
+        common.errors.print(terminal.harmless(str(finding)), style=colour, markup=False)
     for objection in report.objections:
         common.errors.print(str(objection), style="yellow", markup=False)
     typer.echo(_summary(report, dry_run=dry_run))
@@ -102,7 +104,7 @@ def _import_events(file: Path, feed: str, *, dry_run: bool) -> None:
 def _import_snapshot(file: Path, feed: str | None, *, dry_run: bool, force: bool) -> None:
     report = common.run(_snapshot(file, feed, dry_run=dry_run, force=force))
     for line in report.lines():
-        typer.echo(line)
+        terminal.say(line)
     if report.failed:
         raise typer.Exit(1)
 
@@ -148,12 +150,19 @@ def batch(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """今すぐ便を出す / runs a batch now. Beside a running daemon, the daemon sends it."""
-    common.run(_show_batch(as_json=as_json) if dry_run else _run_batch(slot))
+    common.run(_show_batch(slot, as_json=as_json) if dry_run else _run_batch(slot))
 
 
-async def _show_batch(*, as_json: bool) -> None:
-    """Exactly what would go: composed as it would be sent."""
+def _check_slot(services: Services, name: str | None) -> None:
+    names = [item.name for item in services.settings.batches]
+    if name is not None and name not in names:
+        common.fail(f"--slot {name}: expected one of {', '.join(names) or '(the settings have none)'}", 2)
+
+
+async def _show_batch(slot: str | None, *, as_json: bool) -> None:
+    """Exactly what would go: composed as it would be sent. Every slot takes all that waits."""
     async with common.open_services() as services:
+        _check_slot(services, slot)
         now = services.clock.now()
         async with services.ledger.read() as connection:
             numbers = await slots.waiting(connection)
@@ -165,7 +174,9 @@ async def _show_batch(*, as_json: bool) -> None:
         common.print_json(rows)
         return
     for row in rows:
-        typer.echo("  ".join(str(row[name]) for name in ("notice_id", "to", "action", "deadline", "subject")))
+        terminal.say(
+            "  ".join(str(row[name]) for name in ("notice_id", "to", "action", "deadline", "subject"))
+        )
     going = sum(row["action"] == "send" for row in rows)
     typer.echo(f"送信予定 would be sent {going} · 送信しない would not {len(rows) - going}")
 
@@ -189,10 +200,8 @@ def _would_go(services: Services, item: sending.Claimed, now: datetime) -> dict[
 
 async def _run_batch(name: str | None) -> None:
     async with common.open_services() as services:
+        _check_slot(services, name)
         settings = services.settings
-        names = [item.name for item in settings.batches]
-        if name is not None and name not in names:
-            raise BadInput(f"no batch is called {name}; the settings have {', '.join(names) or 'none'}")
         now = services.clock.now()
         local = services.rulebook.local(now)
         key = f"{local.date().isoformat()} {name}" if name else f"{local.isoformat(timespec='seconds')} 手動"

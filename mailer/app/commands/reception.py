@@ -9,7 +9,7 @@ import typer
 
 from holds_core.ledger import reception_runs, registrations
 from holds_core.ledger.reception_runs import Run
-from mailer.app.commands import common
+from mailer.app.commands import common, terminal
 from mailer.app.reception import ReceptionDesk
 from mailer.app.services import event_rules
 
@@ -59,7 +59,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     for item in done:
         typer.echo(_line(item))
     for row in waiting:
-        typer.echo("  ".join(str(row[name]) for name in ("asked_at", "branch", "hold_id", "state")))
+        terminal.say("  ".join(str(row[name]) for name in ("asked_at", "branch", "hold_id", "state")))
     typer.echo(f"受付待ち waiting {len(waiting)}")
 
 
@@ -108,7 +108,9 @@ def provisional(as_json: Annotated[bool, typer.Option("--json")] = False) -> Non
         return
     for item in found:
         used = "利用あり used" if item.used_at else "未利用 not used yet"
-        typer.echo(f"{item.patron_id}  {item.name}  {item.address}  {item.since.date().isoformat()}  {used}")
+        terminal.say(
+            f"{item.patron_id}  {item.name}  {item.address}  {item.since.date().isoformat()}  {used}"
+        )
     typer.echo(f"仮のまま still provisional {len(found)}")
 
 

@@ -111,9 +111,10 @@ def unusable(error: ConfigError) -> list[Check]:
     )
     todo = Said("これらを直してから、もう一度実行してください。", "Mend these, then try again.")
     blocked = Said("設定を読めないため確認していません。", "The configuration cannot be used.")
+    later = Said("先に「設定」の項目を直してください。", "Mend the configuration first.")
     return [
         Check(first.name, first.title, Status.FAILED, message, todo),
-        *(Check(item.name, item.title, Status.NOT_CHECKED, blocked) for item in rest),
+        *(Check(item.name, item.title, Status.NOT_CHECKED, blocked, later) for item in rest),
     ]
 
 

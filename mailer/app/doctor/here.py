@@ -53,11 +53,11 @@ async def configuration(site: Site) -> Verdict:
 async def files(site: Site) -> Verdict:
     """Secrets are not for others; the database holds patrons' data and is its owner's only."""
     settings = site.settings
-    imap = settings.intake.imap
+    boxes = [settings.intake.imap, settings.intake.former_imap, *settings.canaries.mailboxes]
     named = (
         settings.sender.token_keys_file,
         settings.relay.password_file,
-        imap.password_file if imap else None,
+        *(file for box in boxes if box is not None for file in (box.password_file, box.token_file)),
         settings.api.tokens_file,
         settings.alerts.relay.password_file if settings.alerts.relay else None,
         *(key.key_file for key in settings.sender.dkim.keys),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ssl
 from dataclasses import replace
+from typing import Literal
 
-from bounces.imap import Broken, Connection, LoginRefused
+from bounces.imap import Broken, Connection, LoginRefused, Secret
+from bounces.mailbox import tls_context
 from holds_core.notices import Phase
-from holds_core.settings import Imap, Listen, Tls
+from holds_core.settings import Imap, ImapTls, Listen, Tls
 from holds_core.settings.doubts import is_loopback
 from mailer.app.doctor.check import CannotCheck, Said, Verdict, failed, ok, warning
 from mailer.app.doctor.site import Site
+from mailer.app.mailboxes import secret_of
 from mailer.app.services import relay_options
 from mailer.smtp import Relay
 
@@ -159,18 +161,31 @@ async def imap(site: Site) -> Verdict:
     settings = site.settings.intake.imap
     if settings is None:
         raise CannotCheck(Said("IMAP は使いません。", "Not in use."))
-    password = site.known_secrets().imap_password or ""
+    password = site.known_secrets().imap_password
     where = f"{settings.host}:{settings.port}"
+    by_token = settings.token_file is not None or settings.token_command is not None
+    named = "token_file / token_command" if by_token else "password_file"
     try:
-        missing = await _folders(settings, password)
+        missing = await _folders(settings, await _secret(settings, password))
+    except _NoToken as error:
+        return failed(
+            Said(
+                f"IMAP {where} のアクセストークンを得られません ({error})。",
+                f"There is no access token for IMAP {where} ({error}).",
+            ),
+            Said(
+                "intake.imap の token_file か token_command を、Todoku を動かす利用者で確認してください。",
+                "Try token_file or token_command of intake.imap as the user that Todoku runs as.",
+            ),
+        )
     except LoginRefused as error:
         return failed(
             Said(
                 f"IMAP {where} にログインできません ({error})。", f"IMAP {where} refuses the login ({error})."
             ),
             Said(
-                "intake.imap の username と password_file を確認してください。",
-                "Look at username and password_file of intake.imap.",
+                f"intake.imap の username と {named} を確認してください。",
+                f"Look at username and {named} of intake.imap.",
             ),
         )
     except (Broken, OSError) as error:
@@ -193,17 +208,24 @@ async def imap(site: Site) -> Verdict:
     )
 
 
-async def _folders(settings: Imap, password: str) -> bool:
+class _NoToken(Exception):  # noqa: N818
+    """No access token could be had."""
+
+
+async def _secret(settings: Imap, password: str | None) -> Secret:
+    try:
+        return await secret_of(settings, password)
+    except (OSError, ValueError) as error:
+        raise _NoToken(str(error) or type(error).__name__) from error
+
+
+async def _folders(settings: Imap, secret: Secret) -> bool:
     """Opens the folder. Returns whether the other one is missing. Raises Broken, OSError."""
-    context = None
-    if settings.tls != "none":
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if not settings.verify_tls:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+    tls: Literal["none", "implicit"] = "none" if settings.tls is ImapTls.NONE else "implicit"
+    context = tls_context(tls, verify=settings.verify_tls, ca_file=settings.ca_file)
     connection = Connection(settings.host, settings.port, context, PATIENCE)
     try:
-        await connection.open(settings.username, password)
+        await connection.open(settings.username, secret.text, token=secret.is_token)
         try:
             await connection.select(settings.done_folder)
             missing = False

@@ -26,6 +26,7 @@ from holds_core.settings import Imap
 from holds_core.tokens import ReturnPathMode, TokenKeys, return_path
 from mailer.app.doctor.check import CannotCheck, Said
 from mailer.app.doctor.site import Site
+from mailer.app.mailboxes import secret_of
 from mailer.app.services import relay_options, signing
 from mailer.clock import SystemClock
 from mailer.message import Letter, Letterhead, build
@@ -105,7 +106,7 @@ async def _send(site: Site, marker: str) -> Outcome:
         message_id=f"<{marker}@{site.envelope_domain}>",
         token="probe",  # noqa: S106 - names no delivery, and is no secret
     )
-    data = build(Letterhead("Todoku", sender.address), letter)
+    data = build(Letterhead("Todoku", site.identity.address), letter)
     if (sign := signing(settings, known)) is not None:
         data = sign(data, now)
     options = relay_options(settings, known)
@@ -167,16 +168,17 @@ class _Finder:
                     return "daemon", raw
         imap = self._site.settings.intake.imap
         if imap is not None:
-            with contextlib.suppress(Broken, OSError):
+            with contextlib.suppress(Broken, OSError, ValueError):
                 if raw := await self._in_folder(imap):
                     return "imap", raw
         return None
 
     async def _in_folder(self, imap: Imap) -> bytes | None:
         """Among the newest mails of the folder; found, it is moved to where read mail goes."""
+        secret = await secret_of(imap, self._site.known_secrets().imap_password)
         connection = Connection(imap.host, imap.port, _context(imap), PATIENCE_S)
         try:
-            await connection.open(imap.username, self._site.known_secrets().imap_password or "")
+            await connection.open(imap.username, secret.text, token=secret.is_token)
             await connection.select(imap.folder)
             newest = (await connection.search())[-20:]
             bodies = await connection.bodies(newest, 65_536) if newest else {}

@@ -85,16 +85,16 @@ async def _ours(site: Site) -> Verdict:
 
 
 def _sample(site: Site) -> bytes:
-    sender = site.settings.sender
+    address = site.identity.address
     letter = Letter(
-        to=sender.address,
+        to=address,
         subject="予約資料のご用意ができました",
         body="見本です。\nA sample.\n",
         date=SystemClock().now(),
         message_id=f"<sample@{site.envelope_domain}>",
         token="sample",  # noqa: S106 - names no delivery, and is no secret
     )
-    return build(Letterhead(site.settings.library.name, sender.address), letter)
+    return build(Letterhead(site.settings.library.name, address), letter)
 
 
 def _not_aligned(site: Site, signatures: list[signer.Signature]) -> Verdict | None:

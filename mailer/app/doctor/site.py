@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holds_core.identities import Identity, identities, identity_on
 from holds_core.ledger.session import Ledger
 from holds_core.ledger.upkeep import Health, LedgerDown, health
 from holds_core.settings import Settings
@@ -42,14 +43,20 @@ class Site:
     synchronised: bool | None = None
 
     @property
+    def identity(self) -> Identity:
+        """The sender of today's mail: it changes on a day (`sender.changes`)."""
+        day = self.now.astimezone(self.settings.library.timezone).date()
+        return identity_on(identities(self.settings.sender), day)
+
+    @property
     def header_domain(self) -> str:
         """The domain of From."""
-        return self.settings.sender.address.rpartition("@")[2]
+        return self.identity.address.rpartition("@")[2]
 
     @property
     def envelope_domain(self) -> str:
         """The domain of the return path."""
-        return self.settings.sender.return_path_domain
+        return self.identity.return_path_domain
 
     @property
     def database_file(self) -> Path | None:

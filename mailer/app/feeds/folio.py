@@ -6,7 +6,7 @@ Lists are paged by `limit` and `offset` in the order of ids until one is not ful
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from urllib.parse import quote
 
@@ -28,8 +28,8 @@ _LISTS = {
 class FolioSource:
     """One tenant of a FOLIO."""
 
-    def __init__(self, options: Folio, password: str) -> None:
-        self.options = options
+    def __init__(self, options: Folio, password: str, zone: tzinfo | None = None) -> None:
+        self.options, self._zone = options, zone
         if options.auth is FolioAuth.EUREKA:
             assert options.token_url is not None
             token = folio_client(options.tenant, options.token_url, options.username, password)
@@ -68,7 +68,7 @@ class FolioSource:
             yield Page([self._told(kind, record) for record in found], newest(found, _changed), reply.at)
 
     def _told(self, kind: Kind, record: Mapping[str, Any]) -> Told:
-        return folio.request(record) if kind is Kind.HOLDS else folio.user(record)
+        return folio.request(record, self._zone) if kind is Kind.HOLDS else folio.user(record)
 
     async def look_up(self, hold_id: str, patron_id: str) -> Told | None:
         """FOLIO keeps closed requests; one that it does not find was erased."""
@@ -78,7 +78,7 @@ class FolioSource:
             return None
         if not isinstance(reply.json, dict):
             raise FeedDown(f"{path}: the answer is no record")
-        told = folio.request(reply.json)
+        told = folio.request(reply.json, self._zone)
         return None if told.row is not None and told.row.mark == Hold.ENDED else told
 
     async def titles(self, hold_ids: Sequence[str]) -> Mapping[str, str]:

@@ -21,6 +21,8 @@ import httpx
 
 from holds_core.errors import TodokuError
 
+LONGEST_S = 300.0
+"""Seconds that one answer may take: a server that sends a letter a second would keep the feed for ever."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Octets of one answer: a page of a thousand records has a few megabytes."""
 _WAIT = frozenset({429, 502, 503, 504})
@@ -77,6 +79,7 @@ class Api:
             base_url=base_url,
             timeout=timeout,
             verify=tls(verify=verify, ca_file=ca_file),
+            follow_redirects=False,  # the token would go along to whatever server is named
             headers={"Accept": "application/json", "User-Agent": "todoku"},
         )
 
@@ -126,17 +129,20 @@ def tls(*, verify: bool, ca_file: Path | None) -> ssl.SSLContext | bool:
 
 
 async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """The whole answer, at most MAX_ANSWER of it. Raises FeedDown where there is none."""
+    """The whole answer, at most MAX_ANSWER of it within LONGEST_S. Raises FeedDown where there is none."""
     try:
-        response = await client.send(request, stream=True)
-        try:
-            body = bytearray()
-            async for block in response.aiter_bytes():
-                body += block
-                if len(body) > MAX_ANSWER:
-                    raise FeedDown(f"{request.url.path}: the answer is larger than {MAX_ANSWER} bytes")
-        finally:
-            await response.aclose()
+        async with asyncio.timeout(LONGEST_S):
+            response = await client.send(request, stream=True)
+            try:
+                body = bytearray()
+                async for block in response.aiter_bytes():
+                    body += block
+                    if len(body) > MAX_ANSWER:
+                        raise FeedDown(f"{request.url.path}: the answer is larger than {MAX_ANSWER} bytes")
+            finally:
+                await response.aclose()
+    except TimeoutError:
+        raise FeedDown(f"{request.url.host}: the answer took longer than {LONGEST_S:g} s") from None
     except httpx.HTTPError as error:
         # its text may quote the URL; the kind says enough
         raise FeedDown(f"{request.url.host}: {_kind(error)}") from None

@@ -17,6 +17,7 @@ from holds_core.feeds.mapping import Kind
 from holds_core.feeds.records import BadRecord, Told
 from holds_core.holds import Hold
 from holds_core.settings import Addresses, Koha
+from mailer import maillog
 from mailer.app.feeds.http import Api, FeedDown, Reply
 from mailer.app.feeds.source import Page, compact, listed, newest
 from mailer.app.feeds.tokens import client_credentials
@@ -46,6 +47,7 @@ class KohaSource:
         )
         self._works: dict[str, str] = {}
         self._titles: dict[str, str] = {}
+        self._hidden = False
 
     @property
     def name(self) -> str:
@@ -90,7 +92,9 @@ class KohaSource:
     async def look_up(self, hold_id: str, patron_id: str) -> Told | None:
         """First among the open holds, where it may have moved between two pages; then among the old ones.
 
-        Koha before 24.05 does not show old holds (400): there nobody can tell.
+        `old` is a boolean parameter of `/patrons/{patron_id}/holds` (api/v1/swagger/paths/patrons_holds.yaml); it
+        asks for the right edit_borrowers, in later releases view_holds_history does as well. Koha 23.11 and older
+        refuse the parameter (400), others an account without the right (403): there nobody can tell.
         """
         wanted = compact({"hold_id": int(hold_id) if hold_id.isdecimal() else hold_id})
         reply = await self._api.get("/holds", {"q": wanted})
@@ -103,7 +107,10 @@ class KohaSource:
         try:
             reply = await self._api.get(path, {"old": "true", "q": wanted})
         except FeedDown as error:
-            if error.status in (400, 404):  # 404: the patron is gone, and their holds with them
+            if error.status == 403 and not self._hidden:
+                self._hidden = True
+                maillog.event("feed_old_holds_hidden", feed=self.name)
+            if error.status in _UNKNOWN_THERE:  # 404: the patron is gone, and their holds with them
                 return None
             raise
         for record in listed(reply.json, path):

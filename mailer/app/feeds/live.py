@@ -27,8 +27,11 @@ def pollers(services: Services) -> list[Poller]:
     if (koha := feeds.koha) is not None:
         found.append(Poller(services, koha.name, koha, lambda: KohaSource(koha, secrets.koha_secret or "")))
     if (folio := feeds.folio) is not None:
+        zone = services.settings.library.timezone
         found.append(
-            Poller(services, folio.name, folio, lambda: FolioSource(folio, secrets.folio_password or ""))
+            Poller(
+                services, folio.name, folio, lambda: FolioSource(folio, secrets.folio_password or "", zone)
+            )
         )
     return found
 

@@ -272,6 +272,7 @@ def api_app(services: Services) -> FastAPI:
         description="Library events in; the undelivered-mail report and the story of each mail out.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.include_router(_events(services))
     app.include_router(_reading(services))

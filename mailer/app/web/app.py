@@ -25,11 +25,13 @@ def staff_app(services: Services, *, restarts: Restarts = dict, running: Running
 
     `restarts` tells how often the supervisor had to start each task again, `running` how the process is.
     """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    # redirect_slashes would lead to whatever Host the browser sent
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.mount("/api/v1", api.api_app(services))
     app.include_router(health_router(services, restarts))
-    app.mount("/desk", desk.router(services, running))
     app.add_route("/", _to_the_desk)
+    app.add_route("/desk", _to_the_desk)  # before the mount, which answers it too
+    app.mount("/desk", desk.router(services, running))
     app.add_exception_handler(HTTPException, _no_such_page)
     # the last one added is the outermost
     app.add_middleware(Shield, answer=_broken)

@@ -62,7 +62,7 @@ MAY_DENY = frozenset({Kind.REGISTRATION_CHANGED})
 def confirm_app(services: Services) -> Starlette:
     """The application for `confirm.listen`."""
     page = ConfirmPage(services)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(f"/c/{STYLE}", page.style),
             Route("/c/{token}", page.show, methods=["GET", "HEAD"]),
@@ -75,6 +75,8 @@ def confirm_app(services: Services) -> Starlette:
         ],
         exception_handlers={HTTPException: page.not_found},
     )
+    app.router.redirect_slashes = False  # it would lead to whatever Host the browser sent
+    return app
 
 
 class ConfirmPage:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Generator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from holds_core.errors import TodokuError
@@ -94,6 +94,13 @@ class WebServer:
         where = f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
         return CannotListen(f"{where} で待ち受けできません({ja})。/ cannot listen on {where}: {en}")
 
+    def renew(self, app: ASGIApp) -> None:
+        """`app` answers the requests that begin from now on; the address stays."""
+        self._app = app
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then ends what is under way, within 5 s. Raises CannotListen."""
         self.bind()
@@ -116,7 +123,8 @@ class WebServer:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            self._app,
+            self._answer,
+            interface="asgi3",
             loop="none",
             http=_Protocol,
             ws="none",

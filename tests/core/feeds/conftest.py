@@ -27,9 +27,10 @@ relay: {host: 127.0.0.1, tls: none}
 NIGHT = datetime(2026, 11, 24, 2, 30, tzinfo=TOKYO)
 
 
-def settings(feeds: str = "") -> Settings:
+def settings(feeds: str = "", branches: str = "") -> Settings:
     """The least settings with a `feeds` section."""
-    return parse(f"{CONFIG}\n{feeds}", base=Path("/etc/todoku"), env={})
+    library = CONFIG.replace("市立図書館}", f"市立図書館, {branches}}}") if branches else CONFIG
+    return parse(f"{library}\n{feeds}", base=Path("/etc/todoku"), env={})
 
 
 FEED = """
@@ -47,8 +48,8 @@ class Nightly:
         self.now = NIGHT
         self.use(config)
 
-    def use(self, config: str) -> None:
-        self.settings = settings(config)
+    def use(self, config: str, branches: str = "") -> None:
+        self.settings = settings(config, branches)
         self.snapshot = self.settings.feeds.snapshots[0]
         rules = EventRules(
             zone=TOKYO,

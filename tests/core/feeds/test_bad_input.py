@@ -25,6 +25,10 @@ CASES: dict[str, tuple[bytes, list[str]]] = {
         f"{HEADING}{GOOD}H3,P3,ready,,2026-02-30\n".encode(),
         ["{file}: 4行目 5列目「deadline」: 「2026-02-30」という日付はありません。", "line 4, column 5"],
     ),
+    "a date of another century": (
+        f"{HEADING}{GOOD}H3,P3,ready,,1926-12-05\n".encode(),
+        ["{file}: 4行目 5列目「deadline」: 「1926-12-05」は取置の日付としてありえません", "line 4, column 5"],
+    ),
     "duplicate id, other values": (
         f"{HEADING}{GOOD}H3,P3,ready,,\nH3,P3,placed,,\n".encode(),
         ["{file}: 5行目 1列目「hold_id」: 4行目と番号が同じで内容が違います。", "line 5, column 1"],
@@ -83,6 +87,18 @@ FILES: dict[str, tuple[str, bytes, list[str]]] = {
         ["「state」の列が2つ以上"],
     ),
     "UTF-16": ("", f"{HEADING}{GOOD}".encode("utf-16"), ["UTF-16 で保存されています"]),
+    "a workbook": ("", b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)), ["Excel のブックです", "workbook"]),
+    "an old workbook": ("", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), ["Excel のブックです"]),
+    "tabs where commas are configured": (
+        "feeds: {snapshots: [{name: nightly, holds: {columns: {hold_id: 予約番号, state: 状態}}}]}",
+        "予約番号\tpatron_id\t状態\nH1\tP1\t予約中\n".encode("cp932"),
+        ["1行目: タブ区切りのようです。", "delimiter を tab に", "separated by tab"],
+    ),
+    "commas where tabs are configured": (
+        "feeds: {snapshots: [{name: nightly, delimiter: tab, holds: {columns: {hold_id: 予約番号, state: 状態}}}]}",
+        "予約番号,patron_id,状態\nH1,P1,予約中\n".encode(),
+        ["1行目: コンマ区切りのようです。"],
+    ),
 }
 
 
@@ -119,6 +135,17 @@ async def test_a_table_of_addresses_in_the_wrong_column_is_refused(nightly: Nigh
     report = await nightly(f"patron_id,name,電話\n{rows}")
     assert "メールアドレスに @ がありません" in report.refused[0]
     assert await _nothing_by_halves(nightly, 0)
+
+
+async def test_a_branch_that_the_settings_do_not_have_is_told(nightly: Nightly) -> None:
+    nightly.use("feeds: {snapshots: [{name: nightly}]}", branches="branches: [{id: '1', name: 本館}]")
+    ours = "1"
+    heading = "hold_id,patron_id,state,branch\n"
+    report = await nightly(f"{heading}H1,P1,placed,{ours}\nH2,P2,placed,99\nH3,P3,placed,\n")
+    assert report.strange_branches == ["99"]
+    assert "設定 (library.branches) にない館コードがあります: 99" in "\n".join(report.lines())
+    assert not report.failed
+    assert (await nightly(f"{heading}H1,P1,placed,{ours}\nH2,P2,placed,{ours}\n")).strange_branches == []
 
 
 async def _nothing_by_halves(nightly: Nightly, rows: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,11 @@ def test_a_title_that_changes_is_no_difference() -> None:
         ({"status": ["W"]}, "12", "status is none of T, P, W, F or null"),
         ({"status": "W", "expiration_date": "tomorrow"}, "12", "expiration_date is no date"),
         ({"status": "W", "expiration_date": "2026-02-30"}, "12", "expiration_date is no date"),
+        (
+            {"status": "W", "expiration_date": "1926-11-30"},
+            "12",
+            "expiration_date: a day on the hold shelf lies in the years 2000 to 2150",
+        ),
         ({"pickup_library_id": 5}, "12", "pickup_library_id is no text"),
     ],
 )
@@ -99,6 +105,35 @@ def test_every_status_of_folio_is_known() -> None:
         Hold.ENDED,
     }
     assert len(folio.STATES) == 8
+
+
+@pytest.mark.parametrize(
+    ("said", "zone", "day"),
+    [
+        ("2026-12-01T14:59:59.000+00:00", "Asia/Tokyo", "2026-12-01"),
+        # the first minutes of a Japanese day are the day before in UTC
+        ("2026-12-01T15:30:00.000+00:00", "Asia/Tokyo", "2026-12-02"),
+        # and the end of an American one is the day after
+        ("2026-12-02T04:59:59.000+00:00", "America/New_York", "2026-12-01"),
+        ("2026-12-01", "Asia/Tokyo", "2026-12-01"),
+        ("9999-12-31T00:00:00.000+00:00", "America/New_York", "fault"),
+        ("9999-12-31", "Asia/Tokyo", None),
+        (None, "Asia/Tokyo", None),
+    ],
+)
+def test_the_last_day_is_the_librarys_own(said: str | None, zone: str, day: str | None) -> None:
+    record = {
+        "id": "r",
+        "requesterId": "u",
+        "status": "Open - Awaiting pickup",
+        "holdShelfExpirationDate": said,
+    }
+    told = folio.request(record, ZoneInfo(zone))
+    if day == "fault":
+        assert told.row is None
+    else:
+        assert told.row is not None
+        assert json.loads(told.row.fields)["deadline"] == day
 
 
 def test_a_request_that_cannot_be_used() -> None:

@@ -74,6 +74,20 @@ async def test_a_bad_line_does_not_stop_the_good_ones(ledger: Ledger, feed: Feed
     assert hold.title == "本 Bcc: x"
 
 
+async def test_local_time_written_as_utc_is_taken_and_told(ledger: Ledger, feed: Feed) -> None:
+    late = (NOON + timedelta(hours=9)).isoformat()
+    lines = [
+        line(1, "patron", patron_id="P1", email="a@example.jp"),
+        line(2, "hold.placed", hold_id="H1", patron_id="P1", at=late),
+        line(3, "hold.placed", hold_id="H2", patron_id="P1", at=(NOON + timedelta(minutes=5)).isoformat()),
+    ]
+    report = await take(feed, *lines)
+    assert (report.applied, report.failed) == (3, [])
+    [told] = report.objections
+    assert str(told).startswith("line 2: 警告 warning: at が9.0時間先です。")
+    assert (await take(feed, *lines)).objections == []
+
+
 async def test_a_repeat_is_accepted_and_ignored(ledger: Ledger, feed: Feed) -> None:
     lines = [
         line(1, "patron", patron_id="P1", email="a@example.jp"),

@@ -13,7 +13,8 @@ from holds_core.ledger import decisions, reception_runs, registry, story
 from holds_core.ledger.models import deliveries, holds, notice_holds, notices
 from holds_core.ledger.outbox import Cause
 from holds_core.ledger.session import Ledger
-from holds_core.limits import NOWHERE, WEB_ONLY, Limit, LimitRules, VolumeOrder
+from holds_core.limits import NOWHERE, WEB_ONLY, LimitRules, VolumeOrder
+from holds_core.refusals import Limit
 from tests.core.ledger.conftest import Feed
 
 TOSU = LimitRules(

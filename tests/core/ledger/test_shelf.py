@@ -310,13 +310,68 @@ async def test_a_closing_moves_the_last_days_that_fall_into_it(feed: Feed) -> No
     assert (touched.hold_id, touched.deadline, touched.moves_to) == ("H1", LAST, LAST + timedelta(2))
     assert (touched.contact, touched.told) == ("email", True)
     async with feed.ledger.write() as connection:
-        assert await closures.move_deadlines(connection, [touched], at(day(1))) == ["H1"]
+        moved = await closures.move_deadlines(connection, item.closure_id, [touched], at(day(1)))
+        assert moved == ["H1"]
         cause = Cause("closure:1", at(day(1)), at(day(1)))
         [notice_id] = await shelf.tell(connection, Kind.DEADLINE_CHANGED, ["H1"], cause, "closure:x")
     assert (await hold(feed.ledger)).deadline == LAST + timedelta(2)
     [notice] = await rows(feed.ledger, notices, notices.c.notice_id == notice_id)
     assert (notice.kind, notice.patron_id, notice.reason) == ("deadline_changed", "P1", "closure:x")
     assert await touches(feed.ledger, rules, item) == []
+
+
+async def takes_back(feed: Feed, item: closures.Closure, now: datetime) -> tuple[list[str], list[str]]:
+    async with feed.ledger.write() as connection:
+        gone = await closures.remove(connection, item.closure_id, "desk", now)
+        return await closures.move_back(connection, gone, f"closure:{item.closure_id}", now.date(), now)
+
+
+async def moved_by_a_closing(feed: Feed) -> closures.Closure:
+    """A closing on the last day of H1, of which its patron shall be told in the morning."""
+    await announced(feed, 1)
+    item = await closed(feed.ledger, "", LAST, LAST)
+    found = await touches(feed.ledger, book("ils"), item)
+    async with feed.ledger.write() as connection:
+        await closures.move_deadlines(connection, item.closure_id, found, item.entered_at)
+        cause = Cause(f"closure:{item.closure_id}", item.entered_at, item.entered_at)
+        await shelf.tell(connection, Kind.DEADLINE_CHANGED, ["H1"], cause, "closure:x")
+    assert (await hold(feed.ledger)).deadline == LAST + timedelta(1)
+    return item
+
+
+async def test_a_closing_taken_back_gives_the_last_day_back_that_nobody_was_told(feed: Feed) -> None:
+    item = await moved_by_a_closing(feed)
+    assert await takes_back(feed, item, at(day(1))) == (["H1"], [])
+    assert (await hold(feed.ledger)).deadline == LAST
+    [mail] = await rows(feed.ledger, deliveries, deliveries.c.kind == Kind.DEADLINE_CHANGED)
+    assert (mail.state, mail.reason) == ("cancelled", "closing_taken_back")
+
+
+async def test_a_last_day_that_a_patron_was_told_stays(feed: Feed) -> None:
+    item = await moved_by_a_closing(feed)
+    async with feed.ledger.write() as connection:
+        await connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.kind == Kind.DEADLINE_CHANGED)
+            .values(state="handed_over", handed_over_at=at(day(1)) + timedelta(hours=1))
+        )
+    assert await takes_back(feed, item, at(day(1)) + timedelta(hours=2)) == ([], ["H1"])
+    assert (await hold(feed.ledger)).deadline == LAST + timedelta(1)
+
+
+async def test_a_last_day_is_not_given_back_where_it_is_over_or_was_changed_since(feed: Feed) -> None:
+    item = await moved_by_a_closing(feed)
+    feed.now = at(day(1)) + timedelta(hours=1)
+    assert await takes_back(feed, item, at(LAST)) == ([], ["H1"])
+    assert (await hold(feed.ledger)).deadline == LAST + timedelta(1)
+
+
+async def test_a_closing_taken_back_leaves_what_was_extended_or_collected(feed: Feed) -> None:
+    item = await moved_by_a_closing(feed)
+    feed.now = at(day(1)) + timedelta(hours=1)
+    await feed.ok("hold.extended", hold_id="H1", deadline=(LAST + timedelta(5)).isoformat())
+    assert await takes_back(feed, item, feed.now) == ([], [])
+    assert (await hold(feed.ledger)).deadline == LAST + timedelta(5)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +402,19 @@ async def test_the_library_systems_deadline_is_listed_and_left_to_it(feed: Feed)
     [ours] = await touches(feed.ledger, book("todoku"), item)
     assert ours.moves_to == LAST + timedelta(1)
     assert await touches(feed.ledger, book(), replace(item, branch="east")) == []
+
+
+@pytest.mark.parametrize("contact", ["none", "phone"])
+async def test_a_last_day_by_our_formula_moves_under_ils_too(feed: Feed, contact: str) -> None:
+    feed.now = at(TUESDAY)
+    await feed.ok("patron", patron_id="P1", contact=contact, phones=["0"])
+    await feed.ok("hold.shelved", hold_id="H1", patron_id="P1", title="甲")
+    async with feed.ledger.write() as connection:
+        source = "shelf" if contact == "none" else "reached"
+        await connection.execute(sa.update(holds).values(deadline=LAST, deadline_source=source))
+    item = await closed(feed.ledger, "main", LAST, LAST)
+    [found] = await touches(feed.ledger, book("ils"), item)
+    assert (found.moves_to, found.contact) == (LAST + timedelta(1), contact)
 
 
 async def test_a_rulebook_takes_closings_and_holidays_and_gives_them_back(feed: Feed) -> None:

@@ -166,13 +166,14 @@ CREATE TABLE closures (
 	reason TEXT DEFAULT '' NOT NULL, 
 	entered_at DATETIME NOT NULL, 
 	entered_by TEXT NOT NULL, 
+	moved JSON, 
 	removed_at DATETIME, 
 	removed_by TEXT DEFAULT '' NOT NULL, 
 	CONSTRAINT pk_closures PRIMARY KEY (closure_id)
 );
-INSERT INTO "closures" VALUES(1,'closures.branch 図書 1','2026-11-21','2026-11-21','closures.reason 図書 1','2026-11-22 00:31:15.250000','closures.entered_by 図書 1','2026-11-22 00:31:15.250000','closures.removed_by 図書 1');
-INSERT INTO "closures" VALUES(2,'closures.branch 図書 2','2026-11-22','2026-11-22','closures.reason 図書 2','2026-11-22 00:32:15.250000','closures.entered_by 図書 2','2026-11-22 00:32:15.250000','closures.removed_by 図書 2');
-INSERT INTO "closures" VALUES(3,'closures.branch 図書 3','2026-11-23','2026-11-23','closures.reason 図書 3','2026-11-22 00:33:15.250000','closures.entered_by 図書 3','2026-11-22 00:33:15.250000','closures.removed_by 図書 3');
+INSERT INTO "closures" VALUES(1,'closures.branch 図書 1','2026-11-21','2026-11-21','closures.reason 図書 1','2026-11-22 00:31:15.250000','closures.entered_by 図書 1','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','2026-11-22 00:31:15.250000','closures.removed_by 図書 1');
+INSERT INTO "closures" VALUES(2,'closures.branch 図書 2','2026-11-22','2026-11-22','closures.reason 図書 2','2026-11-22 00:32:15.250000','closures.entered_by 図書 2','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','2026-11-22 00:32:15.250000','closures.removed_by 図書 2');
+INSERT INTO "closures" VALUES(3,'closures.branch 図書 3','2026-11-23','2026-11-23','closures.reason 図書 3','2026-11-22 00:33:15.250000','closures.entered_by 図書 3','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','2026-11-22 00:33:15.250000','closures.removed_by 図書 3');
 CREATE TABLE decisions (
 	decision_id INTEGER NOT NULL, 
 	at DATETIME NOT NULL, 
@@ -391,11 +392,12 @@ CREATE TABLE patrons (
 	overdue BOOLEAN NOT NULL, 
 	feed_emails JSON NOT NULL, 
 	event_at DATETIME NOT NULL, 
+	departed_at DATETIME, 
 	CONSTRAINT pk_patrons PRIMARY KEY (patron_id)
 );
-INSERT INTO "patrons" VALUES('patrons.patron_id 図書 1','patrons.name 図書 1','patrons.name_kana 図書 1','patrons.contact 図書 1','patrons.language 図書 1','patrons.title_policy 図書 1','patrons.branch 図書 1','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','patrons.phone_note 図書 1','patrons.guardian_id 図書 1',0,0,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','2026-11-22 00:31:15.250000');
-INSERT INTO "patrons" VALUES('patrons.patron_id 図書 2','patrons.name 図書 2','patrons.name_kana 図書 2','patrons.contact 図書 2','patrons.language 図書 2','patrons.title_policy 図書 2','patrons.branch 図書 2','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','patrons.phone_note 図書 2','patrons.guardian_id 図書 2',1,1,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','2026-11-22 00:32:15.250000');
-INSERT INTO "patrons" VALUES('patrons.patron_id 図書 3','patrons.name 図書 3','patrons.name_kana 図書 3','patrons.contact 図書 3','patrons.language 図書 3','patrons.title_policy 図書 3','patrons.branch 図書 3','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','patrons.phone_note 図書 3','patrons.guardian_id 図書 3',0,0,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','2026-11-22 00:33:15.250000');
+INSERT INTO "patrons" VALUES('patrons.patron_id 図書 1','patrons.name 図書 1','patrons.name_kana 図書 1','patrons.contact 図書 1','patrons.language 図書 1','patrons.title_policy 図書 1','patrons.branch 図書 1','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','patrons.phone_note 図書 1','patrons.guardian_id 図書 1',0,0,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','2026-11-22 00:31:15.250000','2026-11-22 00:31:15.250000');
+INSERT INTO "patrons" VALUES('patrons.patron_id 図書 2','patrons.name 図書 2','patrons.name_kana 図書 2','patrons.contact 図書 2','patrons.language 図書 2','patrons.title_policy 図書 2','patrons.branch 図書 2','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','patrons.phone_note 図書 2','patrons.guardian_id 図書 2',1,1,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','2026-11-22 00:32:15.250000','2026-11-22 00:32:15.250000');
+INSERT INTO "patrons" VALUES('patrons.patron_id 図書 3','patrons.name 図書 3','patrons.name_kana 図書 3','patrons.contact 図書 3','patrons.language 図書 3','patrons.title_policy 図書 3','patrons.branch 図書 3','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','patrons.phone_note 図書 3','patrons.guardian_id 図書 3',0,0,'{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','2026-11-22 00:33:15.250000','2026-11-22 00:33:15.250000');
 CREATE TABLE provider_alerts (
 	alert_id INTEGER NOT NULL, 
 	domain TEXT NOT NULL, 
@@ -525,14 +527,17 @@ CREATE TABLE users (
 	role VARCHAR(40) NOT NULL, 
 	branches JSON NOT NULL, 
 	password TEXT NOT NULL, 
+	password_once BOOLEAN NOT NULL, 
 	created_at DATETIME NOT NULL, 
 	disabled_at DATETIME, 
 	CONSTRAINT pk_users PRIMARY KEY (login)
 );
-INSERT INTO "users" VALUES('users.login 図書 1','users.name 図書 1','users.role 図書 1','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','users.password 図書 1','2026-11-22 00:31:15.250000','2026-11-22 00:31:15.250000');
-INSERT INTO "users" VALUES('users.login 図書 2','users.name 図書 2','users.role 図書 2','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','users.password 図書 2','2026-11-22 00:32:15.250000','2026-11-22 00:32:15.250000');
-INSERT INTO "users" VALUES('users.login 図書 3','users.name 図書 3','users.role 図書 3','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','users.password 図書 3','2026-11-22 00:33:15.250000','2026-11-22 00:33:15.250000');
+INSERT INTO "users" VALUES('users.login 図書 1','users.name 図書 1','users.role 図書 1','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 1", "list": [1, null, true]}','users.password 図書 1',0,'2026-11-22 00:31:15.250000','2026-11-22 00:31:15.250000');
+INSERT INTO "users" VALUES('users.login 図書 2','users.name 図書 2','users.role 図書 2','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 2", "list": [2, null, true]}','users.password 図書 2',1,'2026-11-22 00:32:15.250000','2026-11-22 00:32:15.250000');
+INSERT INTO "users" VALUES('users.login 図書 3','users.name 図書 3','users.role 図書 3','{"\u66f8\u540d": "\u543e\u8f29\u306f\u732b\u3067\u3042\u308b 3", "list": [3, null, true]}','users.password 図書 3',0,'2026-11-22 00:33:15.250000','2026-11-22 00:33:15.250000');
 CREATE INDEX ix_addresses_domain ON addresses (domain);
+CREATE INDEX ix_audit_at_who_what ON audit (at, who, what);
+CREATE INDEX ix_audit_subject ON audit (subject);
 CREATE INDEX ix_canaries_address_fate ON canaries (address, fate);
 CREATE INDEX ix_canaries_settled_at ON canaries (settled_at);
 CREATE INDEX ix_case_actions_patron_id ON case_actions (patron_id);

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from bounces.mailbox import MailboxState, MailboxStatus
 from holds_core.alerts import Trouble
@@ -15,7 +17,8 @@ from holds_core.breaker import Limit, Window
 from holds_core.ledger import breaker, slots, troubles
 from holds_core.ledger.models import inbound, provider_alerts
 from holds_core.ledger.sql import put_flag
-from mailer.app.alerts import Senses
+from holds_core.providers import FEW_PATRONS
+from mailer.app.alerts import Alerts, Senses
 from mailer.sender import PAUSED
 from tests.mailer.alerts.conftest import Office, mails, office
 from tests.mailer.web.conftest import event, take_in
@@ -60,6 +63,31 @@ async def test_main_relay_down_the_mail_arrives_by_the_second(
     assert text.index("中継サーバーに接続できません") < text.index("The relay cannot be reached")
     assert f"127.0.0.1:{nobody}" in text
     assert first["Message-ID"] != other["Message-ID"]
+
+
+async def test_a_reload_changes_the_way_out(tmp_path: Path, smtp_sink: Sinks, nobody: int) -> None:
+    """The very task that runs: where its mail leaves, and the relay it looks at, are asked for anew each time."""
+    former, present = smtp_sink(), smtp_sink()
+    more = f"relay: {{host: 127.0.0.1, port: {former.port}, tls: none}}"
+    async with office(tmp_path, former.port, more=more) as place:
+        services = place.services
+        alerts = Alerts(services, Senses())
+        await alerts.tick()
+        old = services.settings
+        second = old.alerts.relay.model_copy(update={"port": present.port}) if old.alerts.relay else None
+        new = old.model_copy(
+            update={
+                "alerts": old.alerts.model_copy(update={"relay": second, "relay_down": timedelta(minutes=3)}),
+                "relay": old.relay.model_copy(update={"port": nobody}),
+            }
+        )
+        services.take(services.decide(new, services.secrets))
+        for _ in range(10):
+            place.later(minutes=1)
+            await alerts.tick()
+    assert former.count() == 0
+    assert present.count() == 2
+    assert f"127.0.0.1:{nobody}" in mails(present)[0].get_content()
 
 
 async def test_without_a_second_relay_this_machines_own_server_takes_it(
@@ -388,14 +416,24 @@ async def test_a_provider_that_changed(tmp_path: Path, calm: Sink) -> None:
             "suspect": "provider", "changed_at": now,
         }  # fmt: skip
         async with place.services.ledger.write() as connection:
-            for domain, mails_sent in (("outlook.jp", 12), ("yamada-hanako.example", 12)):
-                await connection.execute(
-                    sa.insert(provider_alerts).values(**alert, domain=domain, sent=mails_sent)
-                )
-        assert len((await tell(place))[0]) == 2
+            for domain in ("outlook.jp", "yamada-hanako.example", "cable.example", "tiny-school.ed.jp"):
+                await connection.execute(sa.insert(provider_alerts).values(**alert, domain=domain, sent=12))
+        people = [f"p{number}@cable.example" for number in range(FEW_PATRONS)]
+        people += [f"{number}@yamada-hanako.example" for number in range(FEW_PATRONS - 1)]
+        patrons = [
+            event("patron", patron_id=f"p-{number}", email=address) for number, address in enumerate(people)
+        ]
+        await take_in(place.services, *patrons)
+        with capture_logs() as logs:
+            assert len((await tell(place))[0]) == 4
     text = mails(calm)[0].get_content()
     assert "outlook.jp: 到着の手がかりは 25% (これまで 80%、12通)" in text
-    assert "yamada" not in mails(calm)[0].as_string(), "a domain of few mails may be somebody's own"
+    assert "cable.example: 到着の手がかりは" in text, "so many patrons are nobody in particular"
+    for said in (mails(calm)[0].as_string(), text, str(logs)):
+        assert "yamada" not in said, "a domain of few patrons may be somebody's own"
+        assert "tiny-school" not in said
+    named = [line["about"] for line in logs if line["event"] == "trouble"]
+    assert sorted(named) == ["-", "-", "cable.example", "outlook.jp"]
 
 
 async def test_a_disk_that_is_nearly_full(tmp_path: Path, calm: Sink) -> None:

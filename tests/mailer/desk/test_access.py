@@ -14,7 +14,10 @@ from holds_core.ledger.models import audit, sessions
 from tests.mailer.desk.conftest import Staff, browser
 from tests.mailer.desk.library import CONFIG, Library
 
-PAGES = ("/", "/patrons", "/patrons/1000208", "/report", "/report.csv", "/print", "/unsynced", "/stop")
+PAGES = (
+    *("/", "/patrons", "/patrons/1000208", "/report", "/report.csv", "/print", "/unsynced", "/stop"),
+    *("/provisional", "/provisional.csv", "/password"),
+)
 
 
 @pytest.mark.parametrize("path", PAGES)

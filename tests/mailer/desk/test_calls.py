@@ -376,6 +376,29 @@ async def test_new_evidence_makes_a_form_stale_too(kato: Staff, library: Library
     assert "要連絡の内容が変わりました" in late.text
 
 
+@pytest.mark.parametrize("patron_id", ["1000208", "1001020"])  # with a case, and without
+async def test_an_address_that_the_patron_has_changed_meanwhile_is_not_overwritten(
+    kato: Staff, library: Library, patron_id: str
+) -> None:
+    await kato.get(f"/patrons/{patron_id}")
+    fields = {name: kato.hidden(name) for name in ("seen", "had")}
+    library.clock.time += timedelta(minutes=5)
+    await library.event("patron.email_changed", patron_id=patron_id, email="own@example.net")
+    late = await kato.post(
+        f"/patrons/{patron_id}/act", kind="address", new_address="heard@example.net", back="/", **fields
+    )
+    assert late.status_code == 409
+    page = (await kato.get(f"/patrons/{patron_id}")).text
+    assert "own@example.net" in page
+    assert "heard@example.net" not in page
+    fields = {name: kato.hidden(name) for name in ("seen", "had")}
+    done = await kato.post(
+        f"/patrons/{patron_id}/act", kind="address", new_address="heard@example.net", back="/", **fields
+    )
+    assert done.status_code == 200
+    assert "heard@example.net" in (await kato.get(f"/patrons/{patron_id}")).text
+
+
 @pytest.mark.parametrize("seen", ["", "x", "1.2.3", "9" * 40, "-1.0.0.0"])
 async def test_a_made_up_version_is_stale(kato: Staff, seen: str) -> None:
     await kato.get("/")

@@ -10,7 +10,8 @@ PAGES = (
     *("/", "/?view=all&branch=02&q=ささき", "/print", "/patrons?q=ちょうそかべ", "/patrons/1000208"),
     *("/patrons/1000208/resend", "/mails/1/text", "/report", "/report.csv", "/report.json", "/report/print"),
     *("/unsynced", "/unsynced.csv", "/quarantine", "/traffic", "/traffic/now", "/system"),
-    *("/system/accounts", "/system/audit", "/system/templates"),
+    *("/provisional", "/provisional.csv", "/system/accounts", "/system/accounts/kato", "/password"),
+    *("/system/audit", "/system/audit?patron=1000208&who=admin", "/system/audit.csv", "/system/templates"),
 )
 PRESSES = (
     ("1000208", "reached", {}),

@@ -29,10 +29,15 @@ from tests.mailer.desk.library import MORNING, Library
 
 
 async def weigh(library: Library, risks: dict[str, float], *reasons: RiskReason) -> None:
-    """The model's word about the patrons' newest notices."""
+    """The model's word about the patrons' newest notices, for the same reasons."""
+    await weigh_each(library, {patron_id: (risk, reasons) for patron_id, risk in risks.items()})
+
+
+async def weigh_each(library: Library, said: dict[str, tuple[float, tuple[RiskReason, ...]]]) -> None:
+    """The model's word about all: what it does not name was not weighed."""
     async with library.ledger.write() as connection:
         found = []
-        for patron_id, risk in risks.items():
+        for patron_id, (risk, reasons) in said.items():
             notice = await connection.scalar(
                 sa.select(notices.c.notice_id)
                 .where(notices.c.patron_id == patron_id, notices.c.kind == "hold_ready")

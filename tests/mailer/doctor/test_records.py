@@ -38,6 +38,18 @@ async def test_dkim_without_a_selector(bench: Bench) -> None:
     assert (await bench.check("dkim", selector="")).status == "not_checked"
 
 
+@pytest.mark.parametrize(("since", "asked"), [("2013-04-01", True), ("2099-04-01", False)])
+async def test_after_a_change_the_sender_of_today_is_looked_at(bench: Bench, since: str, asked: bool) -> None:
+    change = {
+        "since": since,
+        "address": "yoyaku@city.example.jp",
+        "return_path_domain": "bounce.city.example.jp",
+    }
+    for name in ("spf_from", "spf_return_path", "dmarc"):
+        found = await bench.check(name, sender={"changes": [change]})
+        assert ("city.example.jp" in found.message.ja) is asked, found.message.ja
+
+
 @pytest.mark.parametrize(
     ("policies", "envelope", "selector", "status"),
     [

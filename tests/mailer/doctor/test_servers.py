@@ -12,6 +12,7 @@ from bounces.intake import Inbound
 from bounces.lmtp import LmtpListener
 from tests.mailer.doctor.conftest import NOW, Bench, submission
 from tests.servers.dovecot import Dovecot
+from tests.servers.oauth import token_endpoint
 from tests.servers.ports import HOST, free_port
 from tests.servers.postfix import Far
 from tests.servers.postfix import Relay as PostfixRelay
@@ -119,3 +120,30 @@ async def test_a_mailbox_that_does_not_open(
     found = await bench.check("imap", intake=mailbox(dovecot, bench.folder, **changes))
     assert found.status == "failed"
     assert about in found.todo.en
+
+
+async def test_a_mailbox_by_an_access_token(bench: Bench, dovecot: Dovecot) -> None:
+    token = bench.folder / "token"
+    token.write_text("ey.good\n")
+    by_file = mailbox(dovecot, bench.folder, token_file=str(token))
+    by_command = mailbox(dovecot, bench.folder, token_command=f"cat {token}", password="wrong")
+    with token_endpoint(dovecot.oauth_port, "bounces") as tokens:
+        tokens.good.add("ey.good")
+        for intake in (by_file, by_command):
+            assert (await bench.check("imap", intake=intake)).status == "ok"
+        tokens.good.clear()
+        found = await bench.check("imap", intake=by_file)
+    assert tokens.asked == ["ey.good"] * len(tokens.asked)
+    assert found.status == "failed"
+    assert "token_file" in found.todo.en
+    assert "ey.good" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "way", [{"token_file": "absent"}, {"token_command": "false"}, {"token_command": "/no/such"}]
+)
+async def test_no_token_to_be_had(bench: Bench, dovecot: Dovecot, way: dict[str, str]) -> None:
+    found = await bench.check("imap", intake=mailbox(dovecot, bench.folder, **way))
+    assert found.status == "failed"
+    assert "no access token" in found.message.en
+    assert "token_command" in found.todo.en

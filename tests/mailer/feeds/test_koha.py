@@ -141,12 +141,14 @@ async def test_who_cancelled_decides_what_the_patron_is_told(with_koha: Library,
     ]
 
 
-async def test_a_koha_that_does_not_show_old_holds(with_koha: Library, town: FakeKoha) -> None:
-    town.old_holds_shown = False
+@pytest.mark.parametrize("without", ["old_holds_shown", "may_see_history"])
+async def test_a_koha_that_does_not_show_old_holds(with_koha: Library, town: FakeKoha, without: str) -> None:
+    setattr(town, without, False)
     await with_koha.poll()
     town.close(4, status="F")
     await with_koha.full()
     assert (await with_koha.states())["4"] == "ended"
+    assert (await with_koha.stands()).failures == 0
 
 
 async def test_a_patron_who_was_deleted_takes_the_holds_along(with_koha: Library, town: FakeKoha) -> None:

@@ -42,6 +42,8 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("audit_id", name=op.f("pk_audit")),
     )
+    op.create_index("ix_audit_at_who_what", "audit", ["at", "who", "what"], unique=False)
+    op.create_index("ix_audit_subject", "audit", ["subject"], unique=False)
     op.create_table(
         "batches",
         sa.Column("slot", sa.String(length=200), nullable=False),
@@ -156,6 +158,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
         sa.Column("entered_at", UtcTime(), nullable=False),
         sa.Column("entered_by", sa.Text(), nullable=False),
+        sa.Column("moved", sa.JSON(), nullable=True),
         sa.Column("removed_at", UtcTime(), nullable=True),
         sa.Column("removed_by", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("closure_id", name=op.f("pk_closures")),
@@ -322,6 +325,7 @@ def upgrade() -> None:
         sa.Column("overdue", sa.Boolean(), nullable=False),
         sa.Column("feed_emails", sa.JSON(), nullable=False),
         sa.Column("event_at", UtcTime(), nullable=False),
+        sa.Column("departed_at", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("patron_id", name=op.f("pk_patrons")),
     )
     op.create_index(
@@ -443,6 +447,7 @@ def upgrade() -> None:
         sa.Column("role", sa.String(length=40), nullable=False),
         sa.Column("branches", sa.JSON(), nullable=False),
         sa.Column("password", sa.Text(), nullable=False),
+        sa.Column("password_once", sa.Boolean(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
         sa.Column("disabled_at", UtcTime(), nullable=True),
         sa.PrimaryKeyConstraint("login", name=op.f("pk_users")),

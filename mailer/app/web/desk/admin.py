@@ -1,4 +1,4 @@
-"""The pages for whoever runs the library's Todoku: accounts, the audit trail, the settings, the templates."""
+"""Two pages for whoever runs the library's Todoku: the settings in force, and a preview of every template."""
 
 from __future__ import annotations
 
@@ -12,53 +12,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holds_core.errors import NotFound
-from holds_core.ledger import accounts
 from holds_core.notices import Kind
 from holds_core.settings import Listen, Settings
 from mailer.app.web.desk.pages import Part
 from mailer.app.web.desk.visit import Visit
 from mailer.samples import sample_view
 
-AUDIT_LINES = 200
-
 
 class Admin(Part):
-    """The handlers; the templates are for everybody, the rest for admins."""
+    """The handlers; the templates are for everybody, the settings for admins."""
 
     def routes(self) -> list[Route]:
         return [
-            self.get("/system/accounts", self.accounts, admin=True),
-            self.post("/system/accounts/{login}/disable", self.disable, admin=True),
-            self.get("/system/audit", self.audit, admin=True),
             self.get("/system/settings", self.settings, admin=True),
             self.get("/system/templates", self.templates),
             self.get("/system/templates/{kind}/{language}", self.template),
         ]
-
-    async def accounts(self, request: Request, visit: Visit) -> Response:
-        async with self._services.ledger.read() as connection:
-            everyone = await accounts.everyone(connection)
-        return await self._desk.render(visit, "accounts.html", everyone=everyone)
-
-    async def disable(self, request: Request, visit: Visit) -> Response:
-        """Ends an account and its sessions at once. Nobody shuts themselves out."""
-        login = str(request.path_params["login"])
-        if login == visit.account.login:
-            return await self._desk.problem(
-                visit, 422, ("自分のアカウントは停止できません", "You cannot disable your own account")
-            )
-        async with self._services.ledger.write() as connection:
-            await accounts.disable(connection, login, visit.now)
-            await accounts.record(
-                connection, visit.account.login, "user.disable", f"user:{login}", {}, visit.now
-            )
-        return self.to(visit, "/system/accounts")
-
-    async def audit(self, request: Request, visit: Visit) -> Response:
-        async with self._services.ledger.read() as connection:
-            trail = await accounts.trail(connection, AUDIT_LINES)
-            names = await accounts.names(connection)
-        return await self._desk.render(visit, "audit.html", trail=trail, names=names)
 
     async def settings(self, request: Request, visit: Visit) -> Response:
         """The settings in force, key by key. What is secret lies in files of its own, named here only."""

@@ -243,6 +243,8 @@ class Calls(Part):
         ask = self._ask(visit, patron_id)
         async with self._services.ledger.write() as connection:
             await self.check_allowed(connection, visit.account, patron_id)
+            if ask.kind is Action.ADDRESS:
+                await self._same_addresses(connection, visit, patron_id)
             action_id = await desk_actions.act(
                 connection,
                 ask,
@@ -251,6 +253,13 @@ class Calls(Part):
                 last_day=event_rules(self._services.rulebook).last_day,
             )
         return self._back_to_row(visit, patron_id, {"done": str(action_id)})
+
+    async def _same_addresses(self, connection: Transaction, visit: Visit, patron_id: str) -> None:
+        """A correction of addresses that the patron has changed in the meantime. Raises Stale."""
+        had = visit.form.get("had")
+        if isinstance(had, str) and had.split() != await self.addresses(connection, patron_id):
+            since = visit.said("seen").partition(".")[0]
+            raise desk.Stale(patron_id, int(since) if since.isdecimal() and len(since) < 18 else 0)
 
     def _ask(self, visit: Visit, patron_id: str) -> Ask:
         """The form as an `Ask`. Raises BadInput."""

@@ -27,8 +27,6 @@ GUESSES = Rate(burst=6, per_second=1 / 20)
 """Six wrong passwords at once, then one in 20 seconds: a person waits a moment, a program gives up."""
 SPRAY = Rate(burst=30, per_second=1 / 5)
 """The same for all accounts together at one address; browsers that are known are not counted."""
-AT_ONCE = 2
-"""Passwords checked at the same time; each takes 64 MiB."""
 DEVICE_FOR = timedelta(days=180)
 _DEVICE, _BEFORE = "todoku_device", "todoku_before"
 
@@ -40,7 +38,6 @@ class Login(Part):
         super().__init__(desk)
         self._who = desk.who
         self._guesses, self._spray = RateLimit(GUESSES), RateLimit(SPRAY)
-        self._checking = asyncio.Semaphore(AT_ONCE)
         keys = [hashlib.sha256(b"desk device" + key).digest() for key in desk.services.secrets.token_keys]
         # the newest key last, as itsdangerous signs with that one
         self._signer = itsdangerous.URLSafeTimedSerializer(
@@ -107,7 +104,7 @@ class Login(Part):
             found = await accounts.stored(connection, login)
         usable = found is not None and found[0].disabled_at is None
         hashed = found[1] if found is not None and usable else None
-        async with self._checking:
+        async with self._desk.hashing:
             return await asyncio.to_thread(accounts.verify, hashed, password)
 
     async def _welcome(self, request: Request, login: str) -> Response:

@@ -6,6 +6,7 @@ errors that a person can act on into a page. Page modules bring handlers, never 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
@@ -38,6 +39,10 @@ from mailer.sender import PAUSED
 
 BACK = "todoku_back"
 """The cookie with the page that somebody wanted who had to log in first."""
+HASHED_AT_ONCE = 2
+"""Passwords checked or hashed at the same time; each takes 64 MiB."""
+CHOOSE_ANEW = "/password"
+"""The only page for an account whose password somebody else knows, but for the way out."""
 
 
 class Forbidden(Exception):  # noqa: N818
@@ -57,6 +62,7 @@ class Desk:
         self.who = Who(services)
         self._templates = _environment()
         self.version = _version()
+        self.hashing = asyncio.Semaphore(HASHED_AT_ONCE)
         self.provider_of = lru_cache(maxsize=10_000)(lambda domain: services.providers.of(domain).name)
         """The provider's name of a mail domain; a page asks for thousands."""
 
@@ -66,6 +72,10 @@ class Desk:
         """`handler` for people who have logged in (and are admins); a POST needs the session's token."""
 
         async def endpoint(request: Request) -> Response:
+            with self.services.courtesy.page():
+                return await answer(request)
+
+        async def answer(request: Request) -> Response:
             try:
                 visit = await self.who.asks(request)
             except (NotTrusted, NoAccount) as error:
@@ -90,6 +100,10 @@ class Desk:
                 return await self.problem(visit, 403, *_CSRF)
         if admin and not visit.account.is_admin:
             raise Forbidden
+        if visit.account.password_once and not visit.vouched:
+            path = visit.request.url.path.removeprefix(base_of(visit.request))
+            if path not in (CHOOSE_ANEW, "/logout"):
+                return RedirectResponse(base_of(visit.request) + CHOOSE_ANEW, 303)
         return await handler(visit.request, visit)
 
     def _refused(self, request: Request, error: Exception) -> Response:

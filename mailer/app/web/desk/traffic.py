@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from holds_core.ledger import desk_traffic, silence, slots
+from holds_core.ledger.session import Transaction
 from holds_core.ledger.silence import ProviderAlert
 from holds_core.notices import Finding, Transmission
 from holds_core.provider_watch import Week
@@ -23,6 +24,9 @@ from mailer.app.web.desk.pages import Desk, Part
 from mailer.app.web.desk.visit import Visit
 
 WEEKS = 12
+FRESH = 4
+"""Weeks in which signs still come in."""
+RECOUNTED = timedelta(hours=1)
 PROVIDERS = 8
 """Charts on the page: the providers with the most mail."""
 BOUNCES = timedelta(days=30)
@@ -80,6 +84,10 @@ class ProviderLine:
 class Traffic(Part):
     """The page, and the part of it that renews itself."""
 
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._past: tuple[datetime, datetime, list[dict[tuple[str, str], int]]] | None = None
+
     def routes(self) -> list[Route]:
         return [
             self.get("/traffic", self.show),
@@ -109,7 +117,7 @@ class Traffic(Part):
         ends = datetime.combine(monday + timedelta(days=7), time(0), zone)
         starts = ends - WEEKS * desk_traffic.WEEK
         async with self._services.ledger.read() as connection:
-            signs = await desk_traffic.signs_by_week(connection, ends, WEEKS)
+            signs = await self._signs(connection, ends, visit.now)
             expected = await silence.weeks(connection)
             alerts = [
                 alert for alert in await silence.alerts(connection) if (alert.closed_at or ends) > starts
@@ -129,6 +137,16 @@ class Traffic(Part):
             zone=zone,
             **await self._now(visit),
         )
+
+    async def _signs(
+        self, connection: Transaction, ends: datetime, now: datetime
+    ) -> list[dict[tuple[str, str], int]]:
+        """Counts per week. What is older than FRESH weeks hardly changes, and is counted once an hour."""
+        settled = ends - FRESH * desk_traffic.WEEK
+        if self._past is None or self._past[0] != settled or now - self._past[1] > RECOUNTED:
+            older = await desk_traffic.signs_by_week(connection, settled, WEEKS - FRESH)
+            self._past = settled, now, older
+        return self._past[2] + await desk_traffic.signs_by_week(connection, ends, FRESH)
 
 
 class History:
