@@ -129,9 +129,7 @@ class Lookout:
         return _Found(risks, alerts, model.weeks(now) if morning else None, model.losses())
 
     async def _write(self, found: _Found, now: datetime) -> None:
-        self.stored = await self._ledger.write_many(
-            lambda connection: silence.store(connection, found.risks, now, self._case.open_from)
-        )
+        self.stored = await silence.store(self._ledger, found.risks, now, self._case.open_from)
         if found.weeks is None:
             return
         weeks = found.weeks

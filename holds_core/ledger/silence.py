@@ -1,8 +1,8 @@
 """What the risk model found, kept in the ledger: risks of waiting notices, weeks per domain, provider alerts.
 
 In go the model's results; what leaves are rows for the desk, the API, charts and the mail to IT. What
-changed is written and nothing else; a case opens or changes where a risk says so. All functions work
-inside the caller's transaction.
+changed is written and nothing else; a case opens or changes where a risk says so. All functions but `store`
+work inside the caller's transaction.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from holds_core.holds import Hold
 from holds_core.ledger import cases
 from holds_core.ledger.models import holds, notice_holds, notices, provider_alerts, provider_weeks, risks
+from holds_core.ledger.session import Ledger
 from holds_core.ledger.sql import get_flag, insert_new, put_flag
 from holds_core.provider_watch import Alert, Suspect, Week
 from holds_core.silence import Risk
@@ -30,6 +31,8 @@ RECOVERED: Final = 0.25
 """Part of the way back to the loss before from which an alert counts as over."""
 FEW: Final = 5
 """Mails below which a domain has no weeks to show: chance, and perhaps one person's own domain."""
+PART: Final = 100
+"""Risks written in one transaction: some tens of milliseconds with the cases that change."""
 LEASE: Final = "silence"
 """The flag of the daemon that does the weighing."""
 
@@ -55,47 +58,71 @@ class Stored:
     reviewed: tuple[str, ...]
 
 
-async def store(
-    connection: AsyncConnection, found: Iterable[Weighed], now: datetime, case_from: float
-) -> Stored:
+async def store(ledger: Ledger, found: Iterable[Weighed], now: datetime, case_from: float) -> Stored:
     """Makes the table hold exactly the given risks. `case_from`: the risk that opens a case by itself.
 
-    A notice whose holds have left the shelf since the model heard of it gets no row.
+    A notice whose holds have left the shelf since the model heard of it gets no row. Written in parts, each a
+    transaction of its own with the cases it changes: a morning's thousands would keep every other writer of a
+    SQLite file waiting. What a part that failed has left, the next look finds different and writes.
     """
-    known = {row.notice_id: row for row in await connection.execute(sa.select(risks))}
-    waiting = await _waiting(connection)
+    async with ledger.read() as connection:
+        known = {row.notice_id: row for row in (await connection.execute(sa.select(risks))).all()}
+        waiting = await _waiting(connection)
     rows = {
         item.risk.notice_id: _row(item, known.get(item.risk.notice_id), now, case_from)
         for item in found
         if item.risk.notice_id in waiting
     }
-    changed = [row for name, row in rows.items() if _differs(row, known.get(name))]
-    gone = [name for name in known if name not in rows]
-    doomed = [*gone, *(row["notice_id"] for row in changed if row["notice_id"] in known)]
-    if doomed:
-        await connection.execute(
-            sa.delete(risks).where(risks.c.notice_id == sa.bindparam("old")),
-            [{"old": name} for name in doomed],
-        )
-    if changed:
-        await connection.execute(sa.insert(risks), changed)
-    news = _news(changed, gone, known)
-    patrons = sorted({waiting[name] for name in news if name in waiting})
-    for patron_id in patrons:
-        await cases.review(connection, patron_id, now)
-    await _note_falls(connection, changed, known, waiting, now)
-    return Stored(len(rows), len(changed), sum(row["alarming"] for row in rows.values()), tuple(patrons))
+    changed = {name: row for name, row in rows.items() if _differs(row, known.get(name))}
+    touched = [*changed, *(name for name in known if name not in rows)]
+    touched.sort(key=lambda name: waiting.get(name, ""))
+    patrons: set[str] = set()
+    for start in range(0, len(touched), PART):
+        names = touched[start : start + PART]
+        part = _Part(names, changed, known, now)
+        patrons |= await ledger.write_many(part.write)
+    alarming = sum(row["alarming"] for row in rows.values())
+    return Stored(len(rows), len(changed), alarming, tuple(sorted(patrons)))
 
 
-async def _waiting(connection: AsyncConnection) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some notices whose risk is another now: `changed` has the new rows, what is not there has none any more."""
+
+    names: list[str]
+    changed: Mapping[str, Mapping[str, Any]]
+    known: Mapping[str, Any]
+    now: datetime
+
+    async def write(self, connection: AsyncConnection) -> set[str]:
+        """Returns the patrons whose case was looked at."""
+        waiting = await _waiting(connection, self.names)
+        doomed = [{"old": name} for name in self.names if name in self.known]
+        if doomed:
+            await connection.execute(sa.delete(risks).where(risks.c.notice_id == sa.bindparam("old")), doomed)
+        rows = [dict(self.changed[name]) for name in self.names if name in self.changed and name in waiting]
+        if rows:
+            await connection.execute(sa.insert(risks), rows)
+        gone = [name for name in self.names if name not in self.changed]
+        patrons = {waiting[name] for name in _news(rows, gone, self.known) if name in waiting}
+        for patron_id in sorted(patrons):
+            await cases.review(connection, patron_id, self.now)
+        await _note_falls(connection, rows, self.known, waiting, self.now)
+        return patrons
+
+
+async def _waiting(connection: AsyncConnection, among: Sequence[str] | None = None) -> dict[str, str]:
     """Notices with a hold on the shelf, and their patrons."""
     rows = await connection.execute(
         sa.select(notice_holds.c.notice_id, holds.c.patron_id)
         .join(holds, holds.c.hold_id == notice_holds.c.hold_id)
         .join(notices, notices.c.notice_id == notice_holds.c.notice_id)
-        .where(holds.c.state == Hold.READY)
+        .where(
+            holds.c.state == Hold.READY,
+            sa.true() if among is None else notice_holds.c.notice_id.in_(among),
+        )
     )
-    return {row.notice_id: row.patron_id for row in rows}
+    return {row.notice_id: row.patron_id for row in rows.all()}
 
 
 def _row(item: Weighed, known: Any, now: datetime, case_from: float) -> dict[str, Any]:

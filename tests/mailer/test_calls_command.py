@@ -55,7 +55,7 @@ async def fill(folder: Path) -> None:
         Weighed(Risk(notice["P1"], 0.35, 1.0, (RiskReason.NOT_SENT, RiskReason.FREQUENT_VISITOR)), ends),
         Weighed(Risk(notice["P2"], 0.85, 1.0, (RiskReason.NOT_SENT,)), ends),
     ]
-    await ledger.write_many(lambda connection: silence.store(connection, found, NOW, 0.3))
+    await silence.store(ledger, found, NOW, 0.3)
     await ledger.close()
 
 

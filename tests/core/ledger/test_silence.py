@@ -216,7 +216,7 @@ def weighed(notice_id: str, risk: float, *reasons: RiskReason, lapses_at: dateti
 async def store(
     ledger: Ledger, *found: Weighed, now: datetime = NOON, case_from: float = 0.3
 ) -> silence.Stored:
-    return await ledger.write_many(lambda connection: silence.store(connection, found, now, case_from))
+    return await silence.store(ledger, found, now, case_from)
 
 
 async def sent(ledger: Ledger, feed: Feed, *numbers: int) -> dict[int, Any]:

@@ -46,7 +46,7 @@ async def weigh_each(library: Library, said: dict[str, tuple[float, tuple[RiskRe
             )
             assert notice is not None
             found.append(Weighed(Risk(notice, risk, risk, reasons), library.clock.time + timedelta(days=2)))
-        await silence.store(connection, found, library.clock.time, case_from=0.3)
+    await silence.store(library.services.ledger, found, library.clock.time, case_from=0.3)
 
 
 def row(page: str, patron_id: str) -> str:
