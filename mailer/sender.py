@@ -108,7 +108,7 @@ class Sender:
 
     @property
     def idle(self) -> bool:
-        """Nothing is claimed that is not sent and recorded, or given back."""
+        """Nothing is claimed that is not sent or given back; the last outcomes may be about to be recorded."""
         return not self._busy and self._ready.empty()
 
     def hurry(self) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -97,11 +97,12 @@ def _booted(outer: subprocess.Popen[bytes], share: Path, log: Path) -> Machine:
     """Once its systemd has reached its target. Skips where no machine can be made."""
     deadline = time.monotonic() + PATIENCE_S
     while outer.poll() is None and time.monotonic() < deadline:
-        for child in psutil.Process(outer.pid).children():
-            machine = Machine(child.pid, share, log)
-            up = child.name() == "systemd" and machine.tries("systemctl is-active default.target")
-            if up and up.stdout.strip() == "active":
-                return _usable(machine)
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(outer.pid).children():
+                machine = Machine(child.pid, share, log)
+                up = child.name() == "systemd" and machine.tries("systemctl is-active default.target")
+                if up and up.stdout.strip() == "active":
+                    return _usable(machine)
         time.sleep(0.1)
     pytest.skip(f"no systemd can be booted within this machine: {log.read_text()[-500:]}")
 
