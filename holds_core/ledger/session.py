@@ -216,13 +216,15 @@ def _config() -> Config:
 
 
 def _versions(connection: Connection) -> tuple[str | None, str]:
-    return MigrationContext.configure(connection).get_current_revision(), _newest()
+    return MigrationContext.configure(connection).get_current_revision(), _newest(
+        str(_config().get_main_option("script_location"))
+    )
 
 
 @lru_cache(maxsize=1)
-def _newest() -> str:
-    """The version this program wants; to find it, every migration is read."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+def _newest(migrations: str) -> str:
+    """The version that a folder of migrations leads to; to find it, every one of them is read."""
+    head = ScriptDirectory(migrations).get_current_head()
     assert head is not None
     return head
 

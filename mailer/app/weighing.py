@@ -3,7 +3,8 @@
 A whole weighing of a big library's year is minutes of plain computing. In the daemon's process each page and each
 mail would wait for it, thread or not: one interpreter does one thing at a time. The process reads the same
 configuration, writes the same ledger and the same log, and ends when its standard input does, so that none is
-left behind however the daemon ended.
+left behind however the daemon ended. On that input the daemon first says which database it has open: a changed
+`database.url` waits for a restart here, too, and what may hold a password stands in no list of processes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holds_core.errors import TodokuError
+from holds_core.settings import Settings
+from mailer import loglines
 from mailer.app.commands import common
 from mailer.app.supervisor import Task
 from mailer.app.watch import lookout
@@ -31,22 +34,25 @@ class ProcessEnded(TodokuError):  # noqa: N818
     """The weighing process ended though nobody had told it to. The supervisor starts another one."""
 
 
-def apart(config: Path, owner: str) -> Task:
-    """The task that keeps the process running. `owner` is the daemon's name in leases."""
+def apart(config: Path, owner: str, database: str) -> Task:
+    """The task that keeps the process running. `owner` is the daemon's name in leases, `database` the URL of
+    the ledger that it has open."""
     command = [sys.executable, "-P", "-m", __name__, str(config.absolute()), owner]
 
     async def run(stop: asyncio.Event) -> None:
-        await _keep(command, stop)
+        await _keep(command, database, stop)
 
     return run
 
 
-async def _keep(command: Sequence[str], stop: asyncio.Event) -> None:
+async def _keep(command: Sequence[str], database: str, stop: asyncio.Event) -> None:
     path = os.pathsep.join(entry for entry in sys.path if entry)
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
     )
     ended, told = asyncio.create_task(process.wait()), asyncio.create_task(stop.wait())
+    assert process.stdin is not None
+    process.stdin.write(database.encode() + b"\n")
     try:
         await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
@@ -70,27 +76,32 @@ async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int]) ->
 
 async def _weigh(owner: str) -> int:
     """Until standard input ends. Returns the exit status."""
-    services = dataclasses.replace(common.new_services(), owner=owner)
+    database, told = await _input()
+    services = dataclasses.replace(common.new_services(_on(database, common.settings())), owner=owner)
     try:
         await services.refresh_days()
-        told = await _input_ended()
         tasks = [
             asyncio.create_task(lookout(services, lambda: services.rulebook).run()),
             asyncio.create_task(services.days.run(services.clock, lambda: (services.rulebook,), told)),
         ]
         stopped = asyncio.create_task(told.wait())
         await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        failed = not told.is_set()
         for task in tasks:
+            if task.done():
+                task.result()  # it was to run until it is told: what ended it ends the process
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=not failed)
-        return int(failed)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return int(not told.is_set())
     finally:
         await services.close()
 
 
-async def _input_ended() -> asyncio.Event:
-    """An event that is set when nobody holds the other end of standard input any more."""
+def _on(database: str, settings: Settings) -> Settings:
+    return settings.model_copy(update={"database": settings.database.model_copy(update={"url": database})})
+
+
+async def _input() -> tuple[str, asyncio.Event]:
+    """The line on standard input, and an event that is set when nobody holds its other end any more."""
     reader, over = asyncio.StreamReader(), asyncio.Event()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -99,8 +110,9 @@ async def _input_ended() -> asyncio.Event:
         await reader.read()
         over.set()
 
+    line = await reader.readline()
     _KEPT.add(asyncio.create_task(read()))
-    return over
+    return line.decode().strip(), over
 
 
 _KEPT: set[asyncio.Task[None]] = set()
@@ -114,6 +126,8 @@ async def _main(owner: str) -> None:
 
 
 def main() -> None:
+    """The process. Its arguments are the configuration's file and the daemon's name."""
+    sys.excepthook = loglines.last_words
     # who stops the service tells every process of it; the daemon tells us when it is our turn
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -63,7 +63,7 @@ async def _serve() -> None:
             await common.ready(services.ledger)
             for warning in known.warnings:
                 common.errors.print(str(warning), style="yellow", markup=False)
-            watch = apart(common.options.config, services.owner)
+            watch = apart(common.options.config, services.owner, known.database.url)
             await Daemon(services, Notifier(), common.reread, watch).run()
         finally:
             await services.close()
