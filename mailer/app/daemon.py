@@ -288,8 +288,8 @@ def _settle_down() -> None:
 
     What a start has loaded lives as long as the process: the collector need not walk through it again. A page
     with thousands of rows makes it run several times, and that walk took most of such a page's time.
-    A thread that thinks for long (the lookout's) hands over ten times sooner than Python's 5 ms, or each of a
-    page's many waits for the database would cost as much.
+    A thread at work on many rows (`Ledger.write_many`, and the lookout's where it runs in this process) hands
+    over ten times sooner than Python's 5 ms, or each of a page's many waits for the database would cost as much.
     """
     gc.collect()
     gc.freeze()
